@@ -1,0 +1,131 @@
+//! Where everything is, counted from outside: by words, roles and ring membership, never as a difference.
+
+use crate::arena::Arena;
+use crate::descriptor::{Role, is_attached};
+use crate::owner::OwnerId;
+use crate::sync::Ordering;
+use crate::topology::RX;
+
+/// What an audit found. Exact while nothing moves; in between a snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// Buffers free with rx-gateway.
+    pub free: u32,
+    /// Buffers of incomplete frames.
+    pub assembling: u32,
+    /// Heads: frames in flight.
+    pub heads: u32,
+    /// Segments attached to heads.
+    pub segments: u32,
+    /// Slots in slot rings, or in the hands of their stages.
+    pub slots_free: u32,
+    /// Slots attached to heads.
+    pub slots_attached: u32,
+    /// Entries found twice in rings.
+    pub doubled: u32,
+    /// Buffers that fit no rule: free but not rx-gateway's, attached to something that is no head.
+    pub orphaned_buffers: u32,
+    /// Slots that are attached to something that is no head.
+    pub orphaned_slots: u32,
+}
+
+impl Audit {
+    /// Nothing doubled and nothing orphaned.
+    pub fn sound(&self) -> bool {
+        self.doubled == 0 && self.orphaned_buffers == 0 && self.orphaned_slots == 0
+    }
+}
+
+impl Arena {
+    /// Counts frames in flight: heads, from the roles.
+    pub fn frames_in_flight(&self) -> u64 {
+        let buffers = self.geometry().buffers;
+        self.table().iter().take(buffers as usize).filter(|(_, d)| d.role() == Role::Head).count() as u64
+    }
+
+    /// Accounts for every buffer and slot.
+    pub fn audit(&self) -> Audit {
+        let table = self.table();
+        let mut audit = Audit::default();
+        let mut in_ring = vec![0_u8; table.len() as usize];
+        for spec in &self.layout().rings {
+            self.ring(spec.id).for_each(|index, _| {
+                if let Some(n) = in_ring.get_mut(index as usize) {
+                    *n = n.saturating_add(1);
+                }
+            });
+        }
+        audit.doubled = in_ring.iter().filter(|n| **n > 1).count() as u32;
+        for (index, d) in table.iter() {
+            let (owner, role) = (d.owner(), d.role());
+            let head_ok =
+                || table.get(owner.incarnation).is_some_and(|h| matches!(h.role(), Role::Head | Role::Assembling));
+            if table.is_slot(index) {
+                match (is_attached(owner), table.slot_of(owner.incarnation) == Some(index)) {
+                    (true, true) if head_ok() => audit.slots_attached += 1,
+                    (true, _) => audit.orphaned_slots += 1,
+                    (false, _) => audit.slots_free += 1,
+                }
+                continue;
+            }
+            match role {
+                Role::Head => audit.heads += 1,
+                Role::Assembling => audit.assembling += 1,
+                Role::Segment if is_attached(owner) && head_ok() => audit.segments += 1,
+                Role::Free if owner.id == RX => audit.free += 1,
+                _ => audit.orphaned_buffers += 1,
+            }
+        }
+        audit
+    }
+
+    /// A ledger snapshot that adds up, if one can be had while frames move: (received, in flight, per fate cell).
+    /// Tries until counters stand still around the count of heads.
+    pub fn ledger(&self, tries: u32) -> Ledger {
+        let page = self.gateway();
+        let mut ledger = Ledger::default();
+        for _ in 0..tries.max(1) {
+            let before = (page.received.load(Ordering::Acquire), page.finished());
+            ledger.cells = page.cells.iter().map(|c| c.load(Ordering::Acquire)).collect();
+            ledger.in_flight = self.frames_in_flight();
+            ledger.received = page.received.load(Ordering::Acquire);
+            ledger.settled = before == (ledger.received, page.finished());
+            if ledger.settled && ledger.balanced() {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        ledger
+    }
+
+    /// How many heads an owner holds that are in no ring (audits, the state at a death).
+    pub fn heads_with(&self, id: OwnerId) -> u32 {
+        let buffers = self.geometry().buffers as usize;
+        self.table().iter().take(buffers).filter(|(_, d)| d.role() == Role::Head && d.owner().id == id).count() as u32
+    }
+}
+
+/// A snapshot of the frames' ledger.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Frames admitted.
+    pub received: u64,
+    /// Heads counted.
+    pub in_flight: u64,
+    /// Frames finished, by fate cell.
+    pub cells: Vec<u64>,
+    /// The counters stood still around the count.
+    pub settled: bool,
+}
+
+impl Ledger {
+    /// Frames finished.
+    pub fn finished(&self) -> u64 {
+        self.cells.iter().sum()
+    }
+
+    /// `received = finished + in flight`.
+    pub fn balanced(&self) -> bool {
+        self.received == self.finished() + self.in_flight
+    }
+}

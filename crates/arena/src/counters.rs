@@ -1,0 +1,127 @@
+//! Names of the counters in the stage pages.
+
+macro_rules! counters {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(usize)]
+        pub enum $name { $($(#[$vdoc])* $variant,)* }
+
+        impl $name {
+            /// All of them, in the order of their cells.
+            pub const ALL: &'static [(usize, &'static str)] = &[$(($name::$variant as usize, $text),)*];
+        }
+    };
+}
+
+counters! {
+    /// What rx-gateway does with packets and frames, beside the ledger.
+    RxCounter {
+        /// `recvmmsg` calls.
+        Receives = "receives",
+        /// Datagrams the kernel dropped because the receive buffer was full (`SO_RXQ_OVFL`).
+        KernelDropped = "kernel_dropped_packets",
+        /// Times input was left in the socket because a policy or a lack of buffers said so.
+        Paused = "paused",
+        /// Streams forgotten to make room for others.
+        StreamsEvicted = "streams_evicted",
+        /// Buffers adopted from a dead predecessor.
+        Adopted = "adopted",
+        /// Packets found again in the socket's vector after a death.
+        Refound = "refound_packets",
+        /// Bytes of our own code's moves on the way in.
+        CopiedBytes = "copied_bytes",
+        /// Frames admitted, by this process's count (the ledger's is authoritative).
+        Admitted = "admitted",
+    }
+}
+
+counters! {
+    /// What preprocess does.
+    PreCounter {
+        /// Frames made into tensors.
+        Frames = "frames",
+        /// Frames whose tensor lay in the packet, aligned: nothing to do.
+        InPlace = "tensors_in_place",
+        /// JPEG frames decoded.
+        Decoded = "decoded",
+        /// Frames refused as bad requests.
+        Bad = "bad_requests",
+        /// Frames past their deadline.
+        Late = "late",
+        /// Passes over a frame that only moved its bytes.
+        Copies = "copies",
+        /// Bytes of those passes.
+        CopiedBytes = "copied_bytes",
+        /// Times the stage waited for a slot.
+        SlotWaits = "slot_waits",
+    }
+}
+
+counters! {
+    /// What infer does.
+    InferCounter {
+        /// Frames inferred.
+        Frames = "frames",
+        /// Frames that would not have met their deadline and were not inferred.
+        Late = "late",
+        /// Engine errors.
+        Errors = "errors",
+        /// Frames done again after a death, alone.
+        Suspects = "suspects",
+        /// Duration that the stage expects of an inference, nanoseconds.
+        ExpectedNs = "expected_ns",
+    }
+}
+
+counters! {
+    /// What tx does.
+    TxCounter {
+        /// Frames answered.
+        Frames = "frames",
+        /// Reply datagrams handed to the kernel.
+        Datagrams = "datagrams",
+        /// Bytes of them.
+        Bytes = "bytes",
+        /// Status replies.
+        Statuses = "statuses",
+        /// Status replies withheld by `reply_on_drop` or its rate.
+        Withheld = "statuses_withheld",
+        /// Sends that the kernel refused; the frame counts as answered, the reply as failed.
+        SendErrors = "send_errors",
+        /// Replies cut to a status because they exceed `max_reply_bytes`.
+        TooLarge = "replies_too_large",
+        /// Replies that a dead predecessor had sent already.
+        FoundSent = "found_sent",
+        /// Frames whose stream wants no reply.
+        Silent = "silent",
+        /// Bytes moved into replies.
+        CopiedBytes = "reply_copied_bytes",
+    }
+}
+
+counters! {
+    /// What became of a packet; each packet received has exactly one verdict.
+    Verdict {
+        /// Part of a frame.
+        Fragment = "fragment",
+        /// A copy of one that is being assembled, in flight or finished.
+        Duplicate = "duplicate",
+        /// No Flumeway datagram, or its fields contradict each other.
+        Malformed = "malformed",
+        /// The checksum is wrong.
+        Checksum = "checksum",
+        /// The sender is not among the stream's `sources`.
+        Source = "refused_source",
+        /// More streams than `max_streams`.
+        Streams = "too_many_streams",
+        /// The MAC is missing or wrong.
+        Mac = "refused_mac",
+        /// More half-assembled frames of the stream than `max_assembling_per_stream`.
+        Assembly = "assembly_limit",
+        /// The frame is larger than `max_frame_bytes` or than the buffers can hold.
+        TooLarge = "too_large",
+        /// It contradicts an earlier fragment of its frame.
+        Contradicts = "contradicts_fragment",
+    }
+}

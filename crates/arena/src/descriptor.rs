@@ -1,0 +1,291 @@
+//! Buffer descriptors: one cache line per buffer and per slot; the owner word comes first.
+//!
+//! Who may write what:
+//!
+//! | field | written by | when |
+//! |---|---|---|
+//! | owner | whoever the ring protocol says | see `ring.rs`, `attach.rs`, `reclaim.rs` |
+//! | role | rx-gateway | before the word that publishes it |
+//! | slot | preprocess | before ATTACHED is stored in the slot's word |
+//! | next, segments, data, fragment | rx-gateway | before ATTACHED is stored, or before the head is pushed |
+//! | fate | whoever ends the frame | once, before the head goes on |
+//! | settled | tx | before the head goes home |
+//! | attempts, interruptions | supervisor | while the stage that held the frame is dead |
+
+use crate::owner::{Me, Owner, OwnerId};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// "No index": in `slot` and `next`.
+pub const NONE: u32 = u32::MAX;
+
+/// What a buffer is for at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Role {
+    /// Free: held by rx-gateway.
+    Free = 0,
+    /// A fragment of a frame that is not complete yet.
+    Assembling = 1,
+    /// A fragment of a complete frame; attached to its head.
+    Segment = 2,
+    /// The head of an admitted frame.
+    Head = 3,
+    /// A tensor slot, for ever.
+    Slot = 4,
+}
+
+impl Role {
+    /// From the stored number; anything else is an allegation that failed.
+    pub const fn from_u32(v: u32) -> Option<Self> {
+        Some(match v {
+            0 => Self::Free,
+            1 => Self::Assembling,
+            2 => Self::Segment,
+            3 => Self::Head,
+            4 => Self::Slot,
+            _ => return None,
+        })
+    }
+}
+
+/// How a frame ended; `code` is its cell in the ledger. 0 = not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fate {
+    /// What kind of end.
+    pub kind: FateKind,
+    /// The reason's number on the wire, below 64.
+    pub reason: u8,
+}
+
+/// The kinds of end a frame can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum FateKind {
+    /// Processed, and its result handed to the driver (or to nobody, where the stream wants no replies).
+    Answered = 1,
+    /// Dropped by a policy, with the reason.
+    Dropped = 2,
+    /// The request was wrong, with the reason.
+    BadRequest = 3,
+    /// It killed `max_attempts` incarnations.
+    Quarantined = 4,
+}
+
+impl Fate {
+    /// Reasons per kind.
+    pub const REASONS: usize = 64;
+    /// Cells of the ledger.
+    pub const CELLS: usize = 5 * Self::REASONS;
+
+    /// The ledger's cell.
+    pub const fn cell(self) -> usize {
+        self.kind as usize * Self::REASONS + (self.reason as usize & (Self::REASONS - 1))
+    }
+
+    /// From a cell's number; `None` for cell numbers that name no kind (0 is "not ended").
+    pub const fn from_cell(cell: usize) -> Option<Self> {
+        let kind = match cell / Self::REASONS {
+            1 => FateKind::Answered,
+            2 => FateKind::Dropped,
+            3 => FateKind::BadRequest,
+            4 => FateKind::Quarantined,
+            _ => return None,
+        };
+        Some(Self { kind, reason: (cell % Self::REASONS) as u8 })
+    }
+}
+
+/// One buffer's (or slot's) cache line.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct Descriptor {
+    /// The owner word.
+    pub owner: AtomicU64,
+    /// [`Role`].
+    pub role: AtomicU32,
+    /// Head: the attached slot's index, or [`NONE`]. Counts only if that slot's word is ATTACHED to this head.
+    pub slot: AtomicU32,
+    /// Head and segments: the next segment, or [`NONE`].
+    pub next: AtomicU32,
+    /// Head: how many segments follow it.
+    pub segments: AtomicU32,
+    /// Where the payload lies in the buffer: `offset:16 | length:16`.
+    pub data: AtomicU32,
+    /// Which fragment this is: `index:16 | count:16`.
+    pub fragment: AtomicU32,
+    /// How the frame ended: the ledger's cell, 0 while it has not.
+    pub fate: AtomicU64,
+    /// Position at which a device ring was given this buffer.
+    pub posted_at: AtomicU64,
+    /// Deaths that this frame is held to have caused.
+    pub attempts: AtomicU32,
+    /// Deaths from outside while this frame was in hand.
+    pub interruptions: AtomicU32,
+    /// 1 once nothing more is owed to the frame's sender: tx has replied, or withheld the reply.
+    pub settled: AtomicU64,
+}
+
+/// Where a payload lies inside its 4096-byte buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataRange {
+    /// From the buffer's start, bytes.
+    pub offset: u16,
+    /// Length, bytes.
+    pub len: u16,
+}
+
+impl Descriptor {
+    /// The owner word as it is now.
+    #[inline]
+    pub fn owner(&self) -> Owner {
+        Owner::unpack(self.owner.load(Ordering::Acquire))
+    }
+
+    /// The role; an impossible number reads as [`Role::Free`], which no rule lets leave rx-gateway.
+    #[inline]
+    pub fn role(&self) -> Role {
+        Role::from_u32(self.role.load(Ordering::Acquire)).unwrap_or(Role::Free)
+    }
+
+    /// Stores the role (rx-gateway, format).
+    #[inline]
+    pub fn set_role(&self, role: Role) {
+        self.role.store(role as u32, Ordering::Release);
+    }
+
+    /// Where the payload lies.
+    #[inline]
+    pub fn data(&self) -> DataRange {
+        let v = self.data.load(Ordering::Relaxed);
+        DataRange { offset: (v >> 16) as u16, len: v as u16 }
+    }
+
+    /// Stores where the payload lies.
+    #[inline]
+    pub fn set_data(&self, range: DataRange) {
+        self.data.store(u32::from(range.offset) << 16 | u32::from(range.len), Ordering::Relaxed);
+    }
+
+    /// Forgets the frame that used this buffer before; rx-gateway, while the buffer is free.
+    #[inline]
+    pub fn reset(&self) {
+        self.fate.store(0, Ordering::Relaxed);
+        self.settled.store(0, Ordering::Relaxed);
+        self.attempts.store(0, Ordering::Relaxed);
+        self.interruptions.store(0, Ordering::Relaxed);
+        self.slot.store(NONE, Ordering::Relaxed);
+        self.next.store(NONE, Ordering::Relaxed);
+        self.segments.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether nothing more is owed to the frame's sender.
+    #[inline]
+    pub fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire) != 0
+    }
+
+    /// Records that nothing more is owed to the frame's sender.
+    #[inline]
+    pub fn settle(&self) {
+        self.settled.store(1, Ordering::Release);
+    }
+
+    /// How the frame ended, if it has.
+    #[inline]
+    pub fn fate(&self) -> Option<Fate> {
+        Fate::from_cell(self.fate.load(Ordering::Acquire) as usize)
+    }
+
+    /// Records how the frame ended; the first record stays.
+    #[inline]
+    pub fn set_fate(&self, fate: Fate) {
+        if self.fate().is_none() {
+            self.fate.store(fate.cell() as u64, Ordering::Release);
+        }
+    }
+}
+
+/// All descriptors: buffers first, then slots.
+#[derive(Clone, Copy, Debug)]
+pub struct Table<'a> {
+    all: &'a [Descriptor],
+    buffers: u32,
+}
+
+impl<'a> Table<'a> {
+    /// `buffers` of `all` are packet buffers, the rest slots.
+    pub fn new(all: &'a [Descriptor], buffers: u32) -> Self {
+        assert!(buffers as usize <= all.len(), "more buffers than descriptors");
+        Self { all, buffers }
+    }
+
+    /// Number of packet buffers.
+    pub fn buffers(&self) -> u32 {
+        self.buffers
+    }
+
+    /// Number of buffers and slots.
+    #[allow(clippy::len_without_is_empty, reason = "a table is never empty")]
+    pub fn len(&self) -> u32 {
+        self.all.len() as u32
+    }
+
+    /// The descriptor of `index`, if there is one.
+    #[inline]
+    pub fn get(&self, index: u32) -> Option<&'a Descriptor> {
+        self.all.get(index as usize)
+    }
+
+    /// The descriptor of a held buffer; its index was checked when it was taken.
+    #[inline]
+    pub fn of(&self, held: &crate::held::Held) -> &'a Descriptor {
+        &self.all[held.index() as usize]
+    }
+
+    /// Whether `index` is a slot.
+    #[inline]
+    pub fn is_slot(&self, index: u32) -> bool {
+        index >= self.buffers && index < self.len()
+    }
+
+    /// The slot that is truly attached to `head`: what `descriptor.slot` says counts only if the slot's word agrees.
+    #[inline]
+    pub fn slot_of(&self, head: u32) -> Option<u32> {
+        let slot = self.get(head)?.slot.load(Ordering::Acquire);
+        if !self.is_slot(slot) {
+            return None;
+        }
+        self.get(slot)?.owner().is_attached_to(head).then_some(slot)
+    }
+
+    /// Stores `me` as owner of a buffer that is in nobody's ring and that `me` may take (adoption, dissolving).
+    #[inline]
+    pub fn take(&self, index: u32, me: Me) -> Option<crate::held::Held> {
+        let d = self.get(index)?;
+        d.owner.store(d.owner().taken_by(me).pack(), Ordering::Release);
+        Some(crate::held::Held::new(index))
+    }
+
+    /// Index and descriptor of everything.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &'a Descriptor)> + use<'a> {
+        self.all.iter().enumerate().map(|(i, d)| (i as u32, d))
+    }
+
+    /// Gives everything to `buffers_to` (free) and formats the slots for `slots_to(i)`; only while nobody is attached.
+    pub fn format(&self, buffers_to: Me, slots_to: impl Fn(u32) -> Me) {
+        for (i, d) in self.iter() {
+            let (me, role) =
+                if i < self.buffers { (buffers_to, Role::Free) } else { (slots_to(i - self.buffers), Role::Slot) };
+            d.set_role(role);
+            d.slot.store(NONE, Ordering::Relaxed);
+            d.next.store(NONE, Ordering::Relaxed);
+            d.owner.store(Owner { id: me.id, incarnation: me.incarnation, seq: 1 }.pack(), Ordering::Release);
+        }
+    }
+}
+
+/// Whether a word says that its buffer follows some head.
+#[inline]
+pub fn is_attached(owner: Owner) -> bool {
+    owner.id == OwnerId::ATTACHED
+}

@@ -1,0 +1,275 @@
+//! What a frame carries besides its bytes: all that a reply needs, copied by rx-gateway from headers and socket, so that
+//! no later stage reads a packet header.
+
+use crate::sync::{AtomicU64, Ordering};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+
+/// Words of an extension.
+pub const WORDS: usize = 32;
+
+/// An IP address with port as three words: `family:16 | port:16 | scope:32`, then 16 bytes of address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Address(pub [u64; 3]);
+
+impl Address {
+    /// Nobody.
+    pub const NONE: Self = Self([0; 3]);
+
+    /// From a socket address.
+    pub fn new(addr: SocketAddr) -> Self {
+        let (family, octets, scope) = match addr {
+            SocketAddr::V4(a) => (4_u64, a.ip().to_ipv6_mapped().octets(), 0),
+            SocketAddr::V6(a) => (6, a.ip().octets(), a.scope_id()),
+        };
+        let bits = u128::from_be_bytes(octets);
+        let first = family << 48 | u64::from(addr.port()) << 32 | u64::from(scope);
+        Self([first, (bits >> 64) as u64, bits as u64])
+    }
+
+    /// Back to a socket address; `None` if it names nobody.
+    pub fn get(self) -> Option<SocketAddr> {
+        let bits = u128::from(self.0[1]) << 64 | u128::from(self.0[2]);
+        let port = (self.0[0] >> 32) as u16;
+        let ip = Ipv6Addr::from_bits(bits);
+        match self.0[0] >> 48 {
+            4 => Some(SocketAddr::new(IpAddr::V4(ip.to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED)), port)),
+            6 => Some(SocketAddr::V6(SocketAddrV6::new(ip, port, 0, self.0[0] as u32))),
+            _ => None,
+        }
+    }
+}
+
+/// The immutable part of a frame's metadata; rx-gateway writes it for each fragment it keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameMeta {
+    /// Stream.
+    pub stream: u32,
+    /// Encoding, as numbered on the wire.
+    pub encoding: u8,
+    /// [`FrameMeta::REPLY_ON_DROP`] and others.
+    pub flags: u8,
+    /// Row of the configuration's streams that rules this frame.
+    pub policy: u16,
+    /// Row of the stream table.
+    pub stream_row: u32,
+    /// Byte offset of this fragment's payload in the frame.
+    pub fragment_offset: u32,
+    /// Bytes of the whole frame.
+    pub total_len: u32,
+    /// Sender's session.
+    pub session: u64,
+    /// Frame id.
+    pub frame: u64,
+    /// Capture time, the sender's; echoed.
+    pub capture_time: u64,
+    /// First packet's arrival, CLOCK_MONOTONIC ns.
+    pub arrival_ns: u64,
+    /// When an answer is worth nothing any more, CLOCK_MONOTONIC ns; 0 = never.
+    pub deadline_ns: u64,
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// Who sent it.
+    pub peer: Address,
+    /// Who gets the reply; [`Address::NONE`]: nobody.
+    pub reply_to: Address,
+    /// Our own address that it was sent to, so that the reply comes from there.
+    pub local: Address,
+}
+
+impl FrameMeta {
+    /// A status reply is wanted when the frame is dropped.
+    pub const REPLY_ON_DROP: u8 = 1;
+    /// The request carried a MAC; the reply does too.
+    pub const MAC: u8 = 2;
+    const WORDS: usize = 19;
+
+    fn to_words(self) -> [u64; Self::WORDS] {
+        let a = u64::from(self.stream) << 32
+            | u64::from(self.policy) << 16
+            | u64::from(self.flags) << 8
+            | u64::from(self.encoding);
+        let mut w = [0; Self::WORDS];
+        w[..10].copy_from_slice(&[
+            a,
+            u64::from(self.stream_row) << 32 | u64::from(self.fragment_offset),
+            u64::from(self.total_len),
+            self.session,
+            self.frame,
+            self.capture_time,
+            self.arrival_ns,
+            self.deadline_ns,
+            u64::from(self.width),
+            u64::from(self.height),
+        ]);
+        w[10..13].copy_from_slice(&self.peer.0);
+        w[13..16].copy_from_slice(&self.reply_to.0);
+        w[16..19].copy_from_slice(&self.local.0);
+        w
+    }
+
+    fn from_words(w: &[u64; Self::WORDS]) -> Self {
+        Self {
+            stream: (w[0] >> 32) as u32,
+            policy: (w[0] >> 16) as u16,
+            flags: (w[0] >> 8) as u8,
+            encoding: w[0] as u8,
+            stream_row: (w[1] >> 32) as u32,
+            fragment_offset: w[1] as u32,
+            total_len: w[2] as u32,
+            session: w[3],
+            frame: w[4],
+            capture_time: w[5],
+            arrival_ns: w[6],
+            deadline_ns: w[7],
+            width: w[8] as u32,
+            height: w[9] as u32,
+            peer: Address([w[10], w[11], w[12]]),
+            reply_to: Address([w[13], w[14], w[15]]),
+            local: Address([w[16], w[17], w[18]]),
+        }
+    }
+}
+
+/// Moments in a frame's life, CLOCK_MONOTONIC ns; each written by the stage that it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Moment {
+    /// rx-gateway made it a head.
+    Admitted = 19,
+    /// preprocess took it up.
+    PreprocessStart = 20,
+    /// preprocess was done.
+    PreprocessEnd = 21,
+    /// infer took it up.
+    InferStart = 22,
+    /// infer was done.
+    InferEnd = 23,
+}
+
+/// Where the engine's input lies: 0 = in the slot, else `offset + 1` of an aligned tensor in the head's packet.
+const INPUT: usize = 24;
+/// Bytes of results in the slot's output area.
+const OUTPUT_BYTES: usize = 25;
+
+/// A buffer's extension record.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct Extension {
+    words: [AtomicU64; WORDS],
+}
+
+impl Extension {
+    /// Stores the immutable part.
+    #[inline]
+    pub fn set_meta(&self, meta: FrameMeta) {
+        for (cell, word) in self.words.iter().zip(meta.to_words()) {
+            cell.store(word, Ordering::Relaxed);
+        }
+    }
+
+    /// The immutable part.
+    #[inline]
+    pub fn meta(&self) -> FrameMeta {
+        let mut w = [0; FrameMeta::WORDS];
+        for (word, cell) in w.iter_mut().zip(&self.words) {
+            *word = cell.load(Ordering::Relaxed);
+        }
+        FrameMeta::from_words(&w)
+    }
+
+    /// The deadline alone, for checks on the way.
+    #[inline]
+    pub fn deadline_ns(&self) -> u64 {
+        self.words[7].load(Ordering::Relaxed)
+    }
+
+    /// The arrival alone.
+    #[inline]
+    pub fn arrival_ns(&self) -> u64 {
+        self.words[6].load(Ordering::Relaxed)
+    }
+
+    /// Stores a moment.
+    #[inline]
+    pub fn set_moment(&self, moment: Moment, ns: u64) {
+        self.words[moment as usize].store(ns, Ordering::Relaxed);
+    }
+
+    /// A moment; 0 if it has not come.
+    #[inline]
+    pub fn moment(&self, moment: Moment) -> u64 {
+        self.words[moment as usize].load(Ordering::Relaxed)
+    }
+
+    /// Forgets the moments and results of the frame that used this buffer before.
+    #[inline]
+    pub fn reset(&self) {
+        for cell in &self.words[Moment::Admitted as usize..=OUTPUT_BYTES] {
+            cell.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Says that the input tensor lies in the packet at this offset of the head's buffer, or in the slot.
+    #[inline]
+    pub fn set_input_in_packet(&self, offset: Option<u16>) {
+        self.words[INPUT].store(offset.map_or(0, |o| u64::from(o) + 1), Ordering::Relaxed);
+    }
+
+    /// Offset of the input tensor in the head's buffer, if it lies there.
+    #[inline]
+    pub fn input_in_packet(&self) -> Option<usize> {
+        (self.words[INPUT].load(Ordering::Relaxed) as usize).checked_sub(1)
+    }
+
+    /// Bytes that infer wrote into the slot's output area.
+    #[inline]
+    pub fn set_output_bytes(&self, bytes: u64) {
+        self.words[OUTPUT_BYTES].store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that infer wrote.
+    #[inline]
+    pub fn output_bytes(&self) -> u64 {
+        self.words[OUTPUT_BYTES].load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_round_trip() {
+        for text in ["127.0.0.1:9000", "[::1]:1", "[fe80::1%3]:65535", "0.0.0.0:0", "[2001:db8::5]:443"] {
+            let addr: SocketAddr = text.parse().unwrap();
+            assert_eq!(Address::new(addr).get(), Some(addr), "{text}");
+        }
+        assert_eq!(Address::NONE.get(), None);
+    }
+
+    #[test]
+    fn metadata_round_trips() {
+        let meta = FrameMeta {
+            stream: 0xdead_beef,
+            encoding: 7,
+            flags: 3,
+            policy: 0xabcd,
+            stream_row: 1023,
+            fragment_offset: 0x1234_5678,
+            total_len: u32::MAX,
+            session: 1,
+            frame: u64::MAX,
+            capture_time: 2,
+            arrival_ns: 3,
+            deadline_ns: 4,
+            width: 5,
+            height: 6,
+            peer: Address::new("1.2.3.4:5".parse().unwrap()),
+            reply_to: Address::NONE,
+            local: Address::new("[::1]:7".parse().unwrap()),
+        };
+        assert_eq!(FrameMeta::from_words(&meta.to_words()), meta);
+    }
+}
