@@ -1,0 +1,244 @@
+//! [`Pipeline`]: a whole configuration, read, completed with defaults and checked.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ConfigError, Origin};
+use crate::facts::ModelFacts;
+use crate::files;
+use crate::general::{General, Profile};
+use crate::ingress::{Ingress, Limits};
+use crate::memory::{Arena, Rings};
+use crate::post::Post;
+use crate::reader::Document;
+use crate::stages::{Engine, Infer, Preprocess};
+use crate::stream::{Stream, StreamId};
+use crate::supervisor::Supervisor;
+
+/// Longest configuration file that is read.
+const MAX_FILE_BYTES: u64 = 4 << 20;
+
+/// A configuration with every default filled in. As JSON it is what the supervisor hands to the stages.
+///
+/// What depends on the machine or the model stays [`crate::Auto`] until [`Self::resolve`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pipeline {
+    /// `[pipeline]`
+    #[serde(rename = "pipeline")]
+    pub general: General,
+    /// `[arena]`
+    pub arena: Arena,
+    /// `[rings]`
+    pub rings: Rings,
+    /// `[ingress]`
+    pub ingress: Ingress,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[preprocess]`
+    pub preprocess: Preprocess,
+    /// `[infer]`
+    pub infer: Infer,
+    /// `[post]`
+    pub post: Post,
+    /// `[[stream]] id = "default"`: of all streams without an entry of their own.
+    pub default_stream: Stream,
+    /// The other `[[stream]]` entries, ordered by id.
+    pub streams: Vec<Stream>,
+    /// `[supervisor]`
+    pub supervisor: Supervisor,
+    /// What the network takes and gives; [`Self::resolve`] fills it in, and no key of the file does.
+    #[serde(default)]
+    pub model: Option<ModelFacts>,
+    /// Where each key stands in the file.
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+impl Pipeline {
+    /// Reads, completes and checks a file, the files it names included.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let path = path.as_ref();
+        let name = path.display().to_string();
+        let unreadable = |error: std::io::Error| {
+            let message = format!("the configuration cannot be read: {error}");
+            Origin::of_file(&name).error_in_text("", None, message, "name a readable pipeline.toml")
+        };
+        let mut text = String::new();
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
+        if text.len() as u64 > MAX_FILE_BYTES {
+            let message = format!("the configuration has more than {MAX_FILE_BYTES} bytes");
+            return Err(Origin::of_file(&name).error_in_text("", None, message, "name a pipeline.toml"));
+        }
+        let base_dir = path.parent().unwrap_or(Path::new(""));
+        Self::from_toml_str(&text, base_dir, &name)
+    }
+
+    /// Like [`Self::load`], from a text. Relative paths in it start at `base_dir`; `file_name` is for messages.
+    pub fn from_toml_str(text: &str, base_dir: &Path, file_name: &str) -> Result<Self, ConfigError> {
+        let (mut pipeline, _) = Self::read(text, base_dir, file_name)?;
+        let origin = std::mem::take(&mut pipeline.origin);
+        files::load(&mut pipeline, &origin, base_dir)?;
+        pipeline.origin = origin;
+        pipeline.validate()?;
+        Ok(pipeline)
+    }
+
+    /// The default configuration for the network in `path`, as `flumeway run --model` uses it.
+    pub fn for_model(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let mut pipeline = Self::default_with(Engine::Rten);
+        pipeline.infer.model = Some(path.as_ref().to_owned());
+        files::load(&mut pipeline, &Origin::default(), Path::new(""))?;
+        pipeline.validate()?;
+        Ok(pipeline)
+    }
+
+    /// The default configuration with another engine. One that needs a model has none yet, and does not validate.
+    pub fn default_with(engine: Engine) -> Self {
+        let general = General::default();
+        let profile = general.profile;
+        Self {
+            arena: Arena::defaults(profile),
+            rings: Rings::defaults(profile),
+            ingress: Ingress::defaults(),
+            limits: Limits::defaults(profile),
+            preprocess: Preprocess::defaults(),
+            infer: Infer { engine, ..Infer::defaults() },
+            post: Post::defaults(),
+            default_stream: Stream::defaults(),
+            streams: Vec::new(),
+            supervisor: Supervisor::defaults(&general.name, Path::new("")),
+            model: None,
+            origin: Origin::default(),
+            general,
+        }
+    }
+
+    /// Sets the sizes that depend on the profile to the defaults of `profile`.
+    #[must_use]
+    pub fn with_profile(mut self, profile: Profile) -> Self {
+        self.general.profile = profile;
+        self.arena = Arena::defaults(profile);
+        self.rings = Rings::defaults(profile);
+        self.limits = Limits::defaults(profile);
+        self
+    }
+
+    /// Checks every value and how they fit together. [`Self::load`] has done so; who changes fields must do it again.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let at = &self.origin;
+        files::check_names(self, at)?;
+        self.general.check(at)?;
+        self.rings.check(at)?;
+        self.arena.check(at, &self.rings)?;
+        self.ingress.check(at)?;
+        self.limits.check(at, &self.arena, &self.ingress)?;
+        self.preprocess.check(at)?;
+        self.infer.check(at)?;
+        self.general.check_cores(at, self.preprocess.instances, self.infer.instances)?;
+        self.post.check(at)?;
+        self.supervisor.check(at)?;
+        // `stream` searches; a file is sorted when it is read, JSON may come as it likes.
+        let in_order = self.streams.is_sorted_by(|a, b| a.id < b.id) && self.default_stream.id == StreamId::Default;
+        if !in_order || self.streams.first().is_some_and(|stream| stream.id == StreamId::Default) {
+            return Err(at.error("stream", "entries are not in the order of their ids", "sort them, each id once"));
+        }
+        self.default_stream.check(at, &self.ingress)?;
+        if self.streams.len() > self.limits.max_streams as usize {
+            return Err(at.error(
+                "limits.max_streams",
+                &format!(
+                    "= {} is less than the {} streams that have entries",
+                    self.limits.max_streams,
+                    self.streams.len()
+                ),
+                format!("write at least {}", self.streams.len()),
+            ));
+        }
+        self.streams.iter().try_for_each(|stream| stream.check(at, &self.ingress))
+    }
+
+    /// What holds for stream `id`: its own entry, else the default one.
+    pub fn stream(&self, id: u32) -> &Stream {
+        match self.streams.binary_search_by_key(&StreamId::Id(id), |stream| stream.id) {
+            Ok(position) => &self.streams[position],
+            Err(_) => &self.default_stream,
+        }
+    }
+
+    /// An error about `key` (dotted: `ingress.listen`) that names the line it was written on. `problem` continues the key.
+    pub fn error_at(&self, key: &str, problem: &str, remedy: impl Into<String>) -> ConfigError {
+        self.origin.error(key, problem, remedy)
+    }
+
+    /// As one line of JSON. It holds the streams' keys: for a memfd between supervisor and stages, never for a log.
+    ///
+    /// Empty, which [`Self::from_json`] refuses, if a path is not UTF-8; [`Self::validate`] refuses that before.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads and checks what [`Self::to_json`] wrote.
+    pub fn from_json(json: &[u8]) -> Result<Self, ConfigError> {
+        let pipeline: Self = serde_json::from_slice(json).map_err(|error| {
+            let remedy = "start supervisor and stages from one release, or one and the next";
+            Origin::default().error_in_text(
+                "",
+                None,
+                format!("the configuration handed over is unreadable: {error}"),
+                remedy,
+            )
+        })?;
+        pipeline.validate()?;
+        Ok(pipeline)
+    }
+
+    fn read(text: &str, base_dir: &Path, file_name: &str) -> Result<(Self, BTreeSet<String>), ConfigError> {
+        let mut document = Document::parse(text, file_name)?;
+        let general = document.section("pipeline", General::read)?;
+        let profile = general.profile;
+        let name = general.name.clone();
+        let mut pipeline = Self {
+            general,
+            arena: document.section("arena", |section| Arena::read(section, profile))?,
+            rings: document.section("rings", |section| Rings::read(section, profile))?,
+            ingress: document.section("ingress", Ingress::read)?,
+            limits: document.section("limits", |section| Limits::read(section, profile))?,
+            preprocess: document.section("preprocess", Preprocess::read)?,
+            infer: document.section("infer", Infer::read)?,
+            post: document.section("post", Post::read)?,
+            default_stream: Stream::defaults(),
+            streams: Vec::new(),
+            supervisor: document.section("supervisor", |section| Supervisor::read(section, &name, base_dir))?,
+            model: None,
+            origin: Origin::default(),
+        };
+        let mut base = Stream::defaults();
+        pipeline.streams = document.streams(|section, id| {
+            let stream = Stream::read(section, id, &base, base_dir)?;
+            if id == StreamId::Default {
+                base = stream.clone();
+            }
+            Ok(stream)
+        })?;
+        pipeline.streams.sort_by_key(|stream| stream.id);
+        pipeline.streams.retain(|stream| stream.id != StreamId::Default);
+        pipeline.default_stream = base;
+        let (origin, known) = document.finish()?;
+        pipeline.origin = origin;
+        Ok((pipeline, known))
+    }
+}
+
+/// Every key there is, dotted, those of `[[stream]]` as `stream.policy`.
+pub fn known_keys() -> BTreeSet<String> {
+    // An entry with nothing but an id is a complete file; the tests of this crate hold that.
+    let read = Pipeline::read("[[stream]]\nid = \"default\"", Path::new(""), "");
+    let (_, mut known) = read.unwrap_or_else(|_| (Pipeline::default_with(Engine::Null), BTreeSet::new()));
+    known.insert("stream.id".to_owned());
+    known
+}

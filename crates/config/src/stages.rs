@@ -1,0 +1,235 @@
+//! `[preprocess]` and `[infer]`: from pixels to the tensor, and through the network.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ConfigError, Origin};
+use crate::reader::Section;
+use crate::value::words;
+
+/// Most instances of one stage, as the arena's layout has it.
+const MAX_INSTANCES: u32 = 16;
+
+words! {
+    /// How frames are spread over the instances of a stage.
+    Spread {
+        /// To the instance with the shortest queue.
+        Shortest = "shortest",
+        /// All frames of a stream to the same instance, so that their order is kept.
+        Stream = "stream",
+    }
+}
+
+words! {
+    /// How a picture is brought to the network's size.
+    Resize {
+        /// Interpolation between the four nearest pixels; cheap, aliases when it shrinks much.
+        Bilinear = "bilinear",
+        /// Triangle filter as wide as the shrinking, like Pillow's `BILINEAR`.
+        BilinearAntialias = "bilinear-antialias",
+    }
+}
+
+words! {
+    /// Order of the tensor's dimensions.
+    Layout {
+        /// As the model's input shape tells.
+        Auto = "auto",
+        /// `[N, C, H, W]`
+        Nchw = "nchw",
+        /// `[N, H, W, C]`
+        Nhwc = "nhwc",
+    }
+}
+
+words! {
+    /// Order of the tensor's channels.
+    Color {
+        /// Red, green, blue.
+        Rgb = "rgb",
+        /// Blue, green, red.
+        Bgr = "bgr",
+        /// One channel: luma.
+        Gray = "gray",
+    }
+}
+
+words! {
+    /// What runs the network.
+    Engine {
+        /// rten, the embedded engine.
+        Rten = "rten",
+        /// tract; a build with the feature `tract` has it.
+        Tract = "tract",
+        /// No network: echoes its input. For measurements.
+        Null = "null",
+        /// `null` after a delay. For measurements.
+        Delay = "delay",
+        /// `null` that aborts the process on a marked input. For tests of crashes.
+        Abort = "abort",
+    }
+}
+
+impl Engine {
+    /// Whether this engine can only run with a model.
+    pub const fn needs_model(self) -> bool {
+        matches!(self, Self::Rten | Self::Tract)
+    }
+}
+
+/// `[preprocess]`. A tensor value is `(pixel * scale - mean) / std`, with pixels from 0 to 255.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preprocess {
+    /// Processes of this stage.
+    pub instances: u32,
+    /// How rx-gateway spreads frames over them.
+    pub spread: Spread,
+    /// How a picture is brought to the network's size.
+    pub resize: Resize,
+    /// Order of the tensor's dimensions.
+    pub layout: Layout,
+    /// Order of the tensor's channels.
+    pub color: Color,
+    /// Factor applied to each pixel value.
+    pub scale: f32,
+    /// Subtracted after scaling, per channel in the tensor's order.
+    pub mean: [f32; 3],
+    /// Divisor after that, per channel in the tensor's order.
+    pub std: [f32; 3],
+    /// Widest picture that is accepted, in pixels.
+    pub max_width: u32,
+    /// Highest picture that is accepted, in pixels.
+    pub max_height: u32,
+}
+
+impl Preprocess {
+    pub(crate) fn defaults() -> Self {
+        Self {
+            instances: 1,
+            spread: Spread::Shortest,
+            resize: Resize::Bilinear,
+            layout: Layout::Auto,
+            color: Color::Rgb,
+            scale: 1.0 / 255.0,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+            max_width: 1920,
+            max_height: 1200,
+        }
+    }
+
+    pub(crate) fn read(section: &mut Section<'_, '_>) -> Result<Self, ConfigError> {
+        let mut preprocess = Self::defaults();
+        section.set("instances", &mut preprocess.instances)?;
+        section.set("spread", &mut preprocess.spread)?;
+        section.set("resize", &mut preprocess.resize)?;
+        section.set("layout", &mut preprocess.layout)?;
+        section.set("color", &mut preprocess.color)?;
+        section.set("scale", &mut preprocess.scale)?;
+        section.set("mean", &mut preprocess.mean)?;
+        section.set("std", &mut preprocess.std)?;
+        section.set("max_width", &mut preprocess.max_width)?;
+        section.set("max_height", &mut preprocess.max_height)?;
+        Ok(preprocess)
+    }
+
+    pub(crate) fn check(&self, at: &Origin) -> Result<(), ConfigError> {
+        at.in_range("preprocess.instances", self.instances, 1..=MAX_INSTANCES)?;
+        at.in_range("preprocess.max_width", self.max_width, 1..=16384)?;
+        at.in_range("preprocess.max_height", self.max_height, 1..=16384)?;
+        let finite = |numbers: &[f32]| numbers.iter().all(|number| number.is_finite());
+        if self.scale == 0.0 || !self.scale.is_finite() {
+            let remedy = "write 0.00392156862745098 (1/255) for values from 0 to 1";
+            return Err(at.error(
+                "preprocess.scale",
+                &format!("= {} makes every picture the same", self.scale),
+                remedy,
+            ));
+        }
+        if !finite(&self.mean) {
+            return Err(at.error("preprocess.mean", "has a value that is not finite", "write three numbers"));
+        }
+        if !finite(&self.std) || self.std.contains(&0.0) {
+            let remedy = "write three numbers other than 0; [1, 1, 1] leaves the values as they are";
+            return Err(at.error("preprocess.std", &format!("= {:?} divides by zero", self.std), remedy));
+        }
+        Ok(())
+    }
+}
+
+/// `[infer]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Infer {
+    /// Processes of this stage.
+    pub instances: u32,
+    /// What runs the network.
+    pub engine: Engine,
+    /// The network; absolute after loading. [`Engine::needs_model`] says who cannot do without.
+    pub model: Option<PathBuf>,
+    /// Threads of the engine in one instance.
+    pub threads: u32,
+    /// What engine `delay` takes for one frame.
+    pub delay_us: u32,
+    /// Whether engine `delay` burns the core while it waits.
+    pub busy: bool,
+    /// f32 values of the input of `null`, `delay` and `abort` without a model.
+    pub null_input_elements: u32,
+    /// f32 values of their output.
+    pub null_output_elements: u32,
+    /// How preprocess spreads frames over the instances.
+    pub spread: Spread,
+    /// Most frames that one instance keeps in its engine at once.
+    pub max_in_flight: u32,
+}
+
+impl Infer {
+    pub(crate) fn defaults() -> Self {
+        Self {
+            instances: 1,
+            engine: Engine::Rten,
+            model: None,
+            threads: 1,
+            delay_us: 1000,
+            busy: false,
+            null_input_elements: 256,
+            null_output_elements: 16,
+            spread: Spread::Shortest,
+            max_in_flight: 4,
+        }
+    }
+
+    pub(crate) fn read(section: &mut Section<'_, '_>) -> Result<Self, ConfigError> {
+        let mut infer = Self::defaults();
+        section.set("instances", &mut infer.instances)?;
+        section.set("engine", &mut infer.engine)?;
+        section.set("model", &mut infer.model)?;
+        section.set("threads", &mut infer.threads)?;
+        section.set("delay_us", &mut infer.delay_us)?;
+        section.set("busy", &mut infer.busy)?;
+        section.set("null_input_elements", &mut infer.null_input_elements)?;
+        section.set("null_output_elements", &mut infer.null_output_elements)?;
+        section.set("spread", &mut infer.spread)?;
+        section.set("max_in_flight", &mut infer.max_in_flight)?;
+        Ok(infer)
+    }
+
+    pub(crate) fn check(&self, at: &Origin) -> Result<(), ConfigError> {
+        at.in_range("infer.instances", self.instances, 1..=MAX_INSTANCES)?;
+        at.in_range("infer.threads", self.threads, 1..=256)?;
+        at.in_range("infer.delay_us", self.delay_us, 0..=10_000_000)?;
+        at.in_range("infer.null_input_elements", self.null_input_elements, 1..=1 << 26)?;
+        at.in_range("infer.null_output_elements", self.null_output_elements, 1..=1 << 26)?;
+        at.in_range("infer.max_in_flight", self.max_in_flight, 1..=256)?;
+        if self.engine.needs_model() && self.model.is_none() {
+            return Err(at.error(
+                "infer.model",
+                &format!("is missing, and engine \"{}\" cannot do without", self.engine),
+                "write model = \"path/to/network.onnx\"",
+            ));
+        }
+        Ok(())
+    }
+}
