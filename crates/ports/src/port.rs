@@ -1,0 +1,130 @@
+//! The two traits that every driver implements.
+
+use crate::PortError;
+use arena::descriptor::DataRange;
+use arena::meta::Address;
+use arena::{Arena, Held};
+use std::os::fd::BorrowedFd;
+
+/// A packet that lies in a buffer in hand.
+#[derive(Debug)]
+pub struct Received {
+    /// The buffer.
+    pub held: Held,
+    /// Where the datagram (without transport headers) lies in it.
+    pub data: DataRange,
+    /// Who sent it.
+    pub peer: Address,
+    /// Our address that it was sent to.
+    pub local: Address,
+    /// The driver's own record of it, for [`RxPort::recorded`].
+    pub position: u32,
+}
+
+/// A packet that a dead predecessor received and perhaps did not record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refound {
+    /// The buffer's index, unchecked.
+    pub index: u32,
+    /// The owner word's sequence number when the buffer was given to the driver.
+    pub seq: u32,
+    /// Where the datagram lies.
+    pub data: DataRange,
+    /// Who sent it.
+    pub peer: Address,
+    /// Our address.
+    pub local: Address,
+    /// The driver's record.
+    pub position: u32,
+}
+
+/// The receiving side of a driver.
+pub trait RxPort {
+    /// Packets in the driver's shared vector that a predecessor may not have recorded. Called once, before anything else.
+    fn refind(&mut self, found: &mut Vec<Refound>);
+
+    /// How many buffers the driver can use at the moment.
+    fn wants(&self) -> usize;
+
+    /// Gives the driver free buffers to receive into.
+    fn offer(&mut self, arena: &Arena, free: &mut Vec<Held>);
+
+    /// Receives without waiting, at most `max` packets, appended to `out` (within its capacity).
+    ///
+    /// # Errors
+    /// [`PortError::System`] for what cannot be waited out.
+    fn receive(&mut self, out: &mut Vec<Received>, max: usize) -> Result<usize, PortError>;
+
+    /// The packet at `position` stands in the arena's words now and need not be found again.
+    fn recorded(&mut self, position: u32);
+
+    /// Takes all offered buffers back (before parking).
+    fn withdraw(&mut self, free: &mut Vec<Held>);
+
+    /// Becomes readable when there may be packets.
+    fn readable(&self) -> BorrowedFd<'_>;
+
+    /// Packets that the kernel or the device dropped since the socket was opened, as far as it tells.
+    fn dropped(&self) -> u64;
+}
+
+/// One datagram to send: the parts in order.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram<'a> {
+    /// Index of the head that it answers.
+    pub head: u32,
+    /// Sequence number of its owner word.
+    pub seq: u32,
+    /// Whether it is the last of that head's datagrams.
+    pub last: bool,
+    /// Header, and result if it lies behind it.
+    pub first: &'a [u8],
+    /// The rest of the payload, elsewhere in the arena.
+    pub second: &'a [u8],
+    /// Where to.
+    pub to: Address,
+    /// Where from; [`Address::NONE`]: the kernel chooses.
+    pub from: Address,
+}
+
+/// What became of one datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendOutcome {
+    /// With the kernel or the device.
+    Sent,
+    /// Refused; sending it again will not help.
+    Failed,
+    /// Not tried yet: the transmit queue is full.
+    Later,
+}
+
+/// A datagram that a dead predecessor handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Head, unchecked.
+    pub head: u32,
+    /// Sequence number of its owner word then.
+    pub seq: u32,
+}
+
+/// The sending side of a driver.
+pub trait TxPort {
+    /// Heads whose last datagram a predecessor handed over. Called once, before anything else.
+    fn found_sent(&mut self, found: &mut Vec<Sent>);
+
+    /// Most datagrams per call of [`TxPort::send`].
+    fn burst(&self) -> usize;
+
+    /// Sends without waiting; `outcomes[i]` says what became of `datagrams[i]`. They are recorded as posted before the
+    /// first is handed over.
+    ///
+    /// # Errors
+    /// [`PortError::System`] if the driver as a whole does not work any more.
+    fn send(&mut self, datagrams: &[Datagram<'_>], outcomes: &mut [SendOutcome]) -> Result<(), PortError>;
+
+    /// The answers of the datagrams sent so far stand in the arena's words now.
+    fn recorded(&mut self);
+
+    /// Becomes writable when there is room again.
+    fn writable(&self) -> BorrowedFd<'_>;
+}

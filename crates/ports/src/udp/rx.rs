@@ -1,0 +1,146 @@
+//! Receiving over UDP.
+
+use super::ffi::Vector;
+use super::{MAX_DATAGRAM, VECTOR};
+use crate::{PortError, Received, Refound, RxPort};
+use arena::killpoint::{KillPoint, reach};
+use arena::layout::DATA_OFFSET;
+use arena::{Arena, Held};
+use rustix::io::Errno;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// The receiving side.
+#[derive(Debug)]
+pub struct UdpRx {
+    socket: OwnedFd,
+    vector: Vector,
+    /// The buffer at each position.
+    buffers: Vec<Option<Held>>,
+    /// Positions `0..depth` are used.
+    depth: usize,
+    /// Positions whose packets have been handed out and are not recorded yet.
+    unrecorded: usize,
+    port: u16,
+    dropped: u64,
+    dropped_last: u32,
+}
+
+impl UdpRx {
+    /// Takes over the inherited descriptors; receives bursts of `burst` packets at most.
+    pub fn attach(fds: Vec<OwnedFd>, burst: usize) -> Result<Self, PortError> {
+        let [socket, vector] =
+            <[OwnedFd; 2]>::try_from(fds).map_err(|fds| PortError::Descriptors { is: fds.len(), want: 2 })?;
+        let name = rustix::net::getsockname(&socket).map_err(PortError::system("getsockname"))?;
+        let port = SocketAddr::try_from(name).map_or(0, |a| a.port());
+        Ok(Self {
+            vector: Vector::map(vector.as_fd())?,
+            socket,
+            buffers: (0..VECTOR).map(|_| None).collect(),
+            depth: burst.clamp(1, VECTOR),
+            unrecorded: 0,
+            port,
+            dropped: 0,
+            dropped_last: 0,
+        })
+    }
+
+    fn note_dropped(&mut self, now: Option<u32>) {
+        if let Some(now) = now {
+            self.dropped += u64::from(now.wrapping_sub(self.dropped_last));
+            self.dropped_last = now;
+        }
+    }
+}
+
+impl RxPort for UdpRx {
+    fn refind(&mut self, found: &mut Vec<Refound>) {
+        for position in 0..VECTOR {
+            if self.vector.len(position) == 0 {
+                continue;
+            }
+            let (index, seq, _) = self.vector.record(position);
+            let (local, _) = self.vector.ancillary(position, self.port);
+            found.push(Refound {
+                index,
+                seq,
+                data: self.vector.data(position),
+                peer: self.vector.peer(position),
+                local,
+                position: position as u32,
+            });
+        }
+    }
+
+    fn wants(&self) -> usize {
+        self.buffers[..self.depth].iter().filter(|b| b.is_none()).count()
+    }
+
+    fn offer(&mut self, arena: &Arena, free: &mut Vec<Held>) {
+        if self.unrecorded > 0 {
+            return; // A refill would overwrite positions that a successor may have to find.
+        }
+        for position in 0..self.depth {
+            if self.buffers[position].is_some() {
+                continue;
+            }
+            let Some(mut held) = free.pop() else { break };
+            let seq = arena.table().of(&held).owner().seq;
+            let index = held.index();
+            let at = DATA_OFFSET as usize;
+            let area = &mut arena.packet_mut(&mut held)[at..at + MAX_DATAGRAM];
+            self.vector.prepare_receive(position, (index, seq), area);
+            self.buffers[position] = Some(held);
+        }
+    }
+
+    fn receive(&mut self, out: &mut Vec<Received>, max: usize) -> Result<usize, PortError> {
+        if self.unrecorded > 0 {
+            return Ok(0);
+        }
+        let first = self.buffers[..self.depth].iter().position(Option::is_some).unwrap_or(self.depth);
+        let run = self.buffers[first..self.depth].iter().take_while(|b| b.is_some()).count();
+        let to = first + run.min(max).min(out.capacity() - out.len());
+        if to == first {
+            return Ok(0);
+        }
+        let n = match self.vector.receive(self.socket.as_fd(), first, to) {
+            Ok(n) => n,
+            // An ICMP error of an earlier reply is reported here; it is nobody's frame.
+            Err(Errno::AGAIN | Errno::INTR | Errno::CONNREFUSED | Errno::HOSTUNREACH | Errno::NETUNREACH) => 0,
+            Err(source) => return Err(PortError::System { call: "recvmmsg", source }),
+        };
+        if n > 0 {
+            reach(KillPoint::Received);
+        }
+        for position in first..first + n {
+            let Some(held) = self.buffers[position].take() else { continue };
+            let (local, dropped) = self.vector.ancillary(position, self.port);
+            self.note_dropped(dropped);
+            let data = self.vector.data(position);
+            let peer = self.vector.peer(position);
+            out.push(Received { held, data, peer, local, position: position as u32 });
+        }
+        self.unrecorded = n;
+        Ok(n)
+    }
+
+    fn recorded(&mut self, position: u32) {
+        if (position as usize) < VECTOR {
+            self.vector.clear(position as usize);
+            self.unrecorded = self.unrecorded.saturating_sub(1);
+        }
+    }
+
+    fn withdraw(&mut self, free: &mut Vec<Held>) {
+        free.extend(self.buffers.iter_mut().filter_map(Option::take));
+    }
+
+    fn readable(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
