@@ -1,0 +1,92 @@
+//! The engines by name.
+
+use crate::error::LoadError;
+use std::fmt;
+use std::str::FromStr;
+
+/// Which engine; parsed from the name that the configuration uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EngineKind {
+    /// Pure-Rust ONNX engine, built in. `auto` means this one.
+    Rten,
+    /// Pure-Rust ONNX engine, present when built with the feature `tract`.
+    Tract,
+    /// Echoes its input.
+    Null,
+    /// Echoes its input after a set time.
+    Delay,
+    /// Echoes its input, and aborts the process on a marked one.
+    Abort,
+}
+
+impl EngineKind {
+    /// Every engine that has a name, built in or not.
+    pub const ALL: [Self; 5] = [Self::Rten, Self::Tract, Self::Null, Self::Delay, Self::Abort];
+
+    /// The name that the configuration uses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rten => "rten",
+            Self::Tract => "tract",
+            Self::Null => "null",
+            Self::Delay => "delay",
+            Self::Abort => "abort",
+        }
+    }
+
+    /// Whether this binary contains the engine.
+    pub const fn is_built(self) -> bool {
+        !matches!(self, Self::Tract) || cfg!(feature = "tract")
+    }
+
+    /// Whether the engine runs a model, as opposed to taking at most its shapes.
+    pub const fn needs_model(self) -> bool {
+        matches!(self, Self::Rten | Self::Tract)
+    }
+
+    /// The names that parse, for messages.
+    pub(crate) fn names() -> String {
+        let mut names: Vec<_> = Self::ALL.iter().filter(|kind| kind.is_built()).map(|kind| kind.name()).collect();
+        names.push("auto");
+        names.join(", ")
+    }
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for EngineKind {
+    type Err = LoadError;
+
+    fn from_str(name: &str) -> Result<Self, LoadError> {
+        if name == "auto" {
+            return Ok(Self::Rten);
+        }
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or_else(|| LoadError::UnknownEngine { name: name.to_owned(), known: Self::names() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_parse_back() {
+        for kind in EngineKind::ALL {
+            assert_eq!(kind.name().parse::<EngineKind>().ok(), Some(kind));
+        }
+        assert_eq!("auto".parse::<EngineKind>().ok(), Some(EngineKind::Rten));
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_known_ones() {
+        let message = "tensorflow".parse::<EngineKind>().unwrap_err().to_string();
+        assert!(message.contains("tensorflow") && message.contains("rten") && message.contains("null"), "{message}");
+    }
+}

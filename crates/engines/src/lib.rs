@@ -1,0 +1,80 @@
+//! Inference engines behind one asynchronous interface.
+//!
+//! [`load`] turns an engine's name, a model file and [`EngineOptions`] into a [`Box<dyn Engine>`]. The caller [`Engine::submit`]s
+//! frames whose tensors lie in memory that it owns, and takes them back by [`Engine::poll`]; an engine that computes on the caller's
+//! thread finishes inside `submit`, one that drives a device keeps several frames in flight. [`Specs`] says which tensors the
+//! model reads and writes and where each lies in the input and the output area.
+//!
+//! | engine | model | what for |
+//! |---|---|---|
+//! | `rten` | ONNX | built in: the default |
+//! | `tract` | ONNX | build feature `tract`; faster, builds for minutes |
+//! | `null` | shapes from a model or from the options | measuring everything else |
+//! | `delay` | as `null` | an engine that takes a known time |
+//! | `abort` | as `null` | tests: kills its process on a marked input |
+#![forbid(unsafe_code)]
+
+mod abort;
+mod area;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod delay;
+mod describe;
+mod engine;
+mod error;
+mod finished;
+mod kind;
+mod model_file;
+mod null;
+mod onnx_check;
+mod options;
+mod rten_engine;
+mod shape;
+mod spec;
+#[cfg(test)]
+mod tests;
+#[cfg(feature = "tract")]
+mod tract_engine;
+
+pub use abort::{ABORT_MARKER, TEST_ENGINES_VARIABLE};
+pub use describe::describe_model_json;
+pub use engine::{Description, Engine, Finished, Submitted, Ticket};
+pub use error::{EngineError, LoadError};
+pub use kind::EngineKind;
+pub use options::EngineOptions;
+pub use spec::{AREA_ALIGN_BYTES, DType, SpecError, Specs, TensorSpec};
+
+use std::path::Path;
+
+/// Loads the engine called `name` (see [`EngineKind`]) with `model`.
+///
+/// `rten` and `tract` need a model; the test engines take shapes from it if one is given, else from `options`. Loading may take seconds,
+/// allocates, and starts the engine's worker threads, which inherit the processor affinity of the calling thread: pin first.
+///
+/// # Errors
+/// [`LoadError`], whose message names the cause and the remedy.
+pub fn load(name: &str, model: Option<&Path>, options: &EngineOptions) -> Result<Box<dyn Engine>, LoadError> {
+    let kind: EngineKind = name.parse()?;
+    options.check()?;
+    match kind {
+        EngineKind::Rten => Ok(Box::new(rten_engine::RtenEngine::load(required(kind, model)?, options)?)),
+        EngineKind::Tract => load_tract(required(kind, model)?, options),
+        EngineKind::Null => Ok(Box::new(null::NullEngine::load(model, options)?)),
+        EngineKind::Delay => Ok(Box::new(delay::DelayEngine::load(model, options)?)),
+        EngineKind::Abort => Ok(Box::new(abort::AbortEngine::load(model, options)?)),
+    }
+}
+
+fn required(kind: EngineKind, model: Option<&Path>) -> Result<&Path, LoadError> {
+    model.ok_or(LoadError::NoModel { engine: kind.name() })
+}
+
+#[cfg(feature = "tract")]
+fn load_tract(model: &Path, options: &EngineOptions) -> Result<Box<dyn Engine>, LoadError> {
+    Ok(Box::new(tract_engine::TractEngine::load(model, options)?))
+}
+
+#[cfg(not(feature = "tract"))]
+fn load_tract(_model: &Path, _options: &EngineOptions) -> Result<Box<dyn Engine>, LoadError> {
+    Err(LoadError::NotBuilt { engine: "tract", feature: "tract" })
+}

@@ -1,0 +1,92 @@
+//! Engines without a model: the shapes they pretend to have, and the one that answers at once.
+
+use crate::area;
+use crate::engine::{Description, Engine, Finished, Submitted, Ticket};
+use crate::error::{EngineError, LoadError};
+use crate::finished::{FINISHED_MAX, FinishedQueue};
+use crate::options::EngineOptions;
+use crate::rten_engine::RtenEngine;
+use crate::spec::{Specs, TensorSpec};
+use std::path::Path;
+use std::time::Instant;
+
+/// Without model and options: what an ImageNet classifier has.
+const INPUT_SHAPE_DEFAULT: [usize; 4] = [1, 3, 224, 224];
+const OUTPUT_SHAPE_DEFAULT: [usize; 2] = [1, 1000];
+
+/// Echoes: element `i` of every output is element `i % n` of the first input, which has `n` elements. So a test can tell the
+/// answers of different frames apart, and check every byte of them.
+pub(crate) struct NullEngine {
+    specs: Specs,
+    finished: FinishedQueue,
+}
+
+impl NullEngine {
+    pub(crate) fn load(model: Option<&Path>, options: &EngineOptions) -> Result<Self, LoadError> {
+        Ok(Self { specs: test_specs(model, options)?, finished: FinishedQueue::new() })
+    }
+}
+
+/// Shapes of a test engine: the model's if there is one, else those of the options, else the defaults.
+pub(crate) fn test_specs(model: Option<&Path>, options: &EngineOptions) -> Result<Specs, LoadError> {
+    if let Some(model) = model {
+        return Ok(RtenEngine::load(model, options)?.specs().clone());
+    }
+    let input = options.input_shape.clone().unwrap_or_else(|| INPUT_SHAPE_DEFAULT.to_vec());
+    let output = options.output_shape.clone().unwrap_or_else(|| OUTPUT_SHAPE_DEFAULT.to_vec());
+    Ok(Specs::new(vec![TensorSpec::f32("input", input)], vec![TensorSpec::f32("output", output)])?)
+}
+
+/// Writes the echo of `input` to every tensor of `output`.
+pub(crate) fn echo(specs: &Specs, input: &[u8], output: &mut [u8]) -> Result<(), EngineError> {
+    area::check_lengths(specs, input, output)?;
+    let source = area::input_f32(specs, input, 0)?;
+    for index in 0..specs.outputs().len() {
+        for chunk in area::output_f32(specs, output, index)?.chunks_mut(source.len()) {
+            chunk.copy_from_slice(&source[..chunk.len()]);
+        }
+    }
+    Ok(())
+}
+
+impl Engine for NullEngine {
+    fn specs(&self) -> &Specs {
+        &self.specs
+    }
+
+    fn submit(&mut self, ticket: Ticket, input: &[u8], output: &mut [u8]) -> Result<Submitted, EngineError> {
+        self.finished.check_room()?;
+        let started = Instant::now();
+        echo(&self.specs, input, output)?;
+        self.finished.push(ticket, Ok(()), started.elapsed());
+        Ok(Submitted::Done)
+    }
+
+    fn poll(&mut self) -> Option<Finished> {
+        self.finished.pop()
+    }
+
+    fn in_flight(&self) -> usize {
+        self.finished.len()
+    }
+
+    fn warm_up(&mut self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    fn describe(&self) -> Description {
+        test_description("null", "answers with its own input")
+    }
+}
+
+/// The description of an engine that computes nothing.
+pub(crate) fn test_description(engine: &'static str, note: &str) -> Description {
+    Description {
+        engine,
+        device: "none",
+        precision: "f32",
+        threads: 1,
+        in_flight_max: FINISHED_MAX,
+        note: note.to_owned(),
+    }
+}

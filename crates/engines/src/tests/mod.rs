@@ -1,0 +1,45 @@
+//! Tests across the engines. Those of one part stand with it.
+
+mod bad_models;
+mod images;
+mod onnx;
+mod reference;
+mod suite;
+
+use std::path::{Path, PathBuf};
+
+/// A file that is removed at the end of the test.
+struct TempFile(PathBuf);
+
+impl TempFile {
+    fn new(name: &str, bytes: &[u8]) -> Self {
+        let path = std::env::temp_dir().join(format!("flumeway-engines-{}-{name}", std::process::id()));
+        std::fs::write(&path, bytes).expect("the temporary directory is writable");
+        Self(path)
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        // Nothing depends on the removal.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A file of the reference models and photographs, which are not part of the repository: `FLUMEWAY_SHARED`, or `shared` beside
+/// the checkout. Says so aloud and returns `None` where they are missing.
+fn shared(relative: &str) -> Option<PathBuf> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
+    let root = std::env::var_os("FLUMEWAY_SHARED").map_or_else(beside, PathBuf::from);
+    let path = root.join(relative);
+    if !path.exists() {
+        let folder = relative.split('/').next().unwrap_or(relative);
+        println!("SKIPPED: ../shared/{folder} missing ({})", path.display());
+        return None;
+    }
+    Some(path)
+}

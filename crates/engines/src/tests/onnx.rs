@@ -1,0 +1,91 @@
+//! Writes small ONNX files: just enough of the protocol buffers encoding for models of one operator.
+//!
+//! Field numbers are those of `onnx.proto3` (ONNX IR version 8).
+
+/// Element types, `TensorProto.DataType`.
+pub(super) const FLOAT: u64 = 1;
+pub(super) const INT64: u64 = 7;
+
+/// A dimension: a number or a name.
+pub(super) enum Dim {
+    N(u64),
+    Name(&'static str),
+}
+
+/// An input or output.
+pub(super) struct Tensor {
+    pub name: &'static str,
+    pub dtype: u64,
+    pub dims: Vec<Dim>,
+}
+
+/// A model with one node `op` from `inputs` to `outputs`, at opset 17.
+pub(super) fn model(op: &str, inputs: &[Tensor], outputs: &[Tensor]) -> Vec<u8> {
+    let mut node = Vec::new();
+    for tensor in inputs {
+        field(&mut node, 1, tensor.name.as_bytes());
+    }
+    for tensor in outputs {
+        field(&mut node, 2, tensor.name.as_bytes());
+    }
+    field(&mut node, 3, b"the_node");
+    field(&mut node, 4, op.as_bytes());
+
+    let mut graph = Vec::new();
+    field(&mut graph, 1, &node);
+    field(&mut graph, 2, b"graph");
+    for tensor in inputs {
+        field(&mut graph, 11, &value_info(tensor));
+    }
+    for tensor in outputs {
+        field(&mut graph, 12, &value_info(tensor));
+    }
+
+    let mut opset = Vec::new();
+    number(&mut opset, 2, 17);
+    let mut model = Vec::new();
+    number(&mut model, 1, 8);
+    field(&mut model, 7, &graph);
+    field(&mut model, 8, &opset);
+    model
+}
+
+fn value_info(tensor: &Tensor) -> Vec<u8> {
+    let mut shape = Vec::new();
+    for dim in &tensor.dims {
+        let mut bytes = Vec::new();
+        match dim {
+            Dim::N(size) => number(&mut bytes, 1, *size),
+            Dim::Name(name) => field(&mut bytes, 2, name.as_bytes()),
+        }
+        field(&mut shape, 1, &bytes);
+    }
+    let mut tensor_type = Vec::new();
+    number(&mut tensor_type, 1, tensor.dtype);
+    field(&mut tensor_type, 2, &shape);
+    let mut kind = Vec::new();
+    field(&mut kind, 1, &tensor_type);
+    let mut info = Vec::new();
+    field(&mut info, 1, tensor.name.as_bytes());
+    field(&mut info, 2, &kind);
+    info
+}
+
+fn varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn number(out: &mut Vec<u8>, field: u64, value: u64) {
+    varint(out, field << 3);
+    varint(out, value);
+}
+
+fn field(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
+    varint(out, field << 3 | 2);
+    varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}

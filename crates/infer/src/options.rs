@@ -1,0 +1,31 @@
+//! From the configuration to the engine's options.
+
+use config::{Engine, Pipeline};
+use engines::EngineOptions;
+
+/// The engine's name.
+pub(crate) fn name(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Rten => "rten",
+        Engine::Tract => "tract",
+        Engine::Null => "null",
+        Engine::Delay => "delay",
+        Engine::Abort => "abort",
+    }
+}
+
+/// Its options.
+pub(crate) fn options(pipeline: &Pipeline) -> EngineOptions {
+    let infer = &pipeline.infer;
+    let shaped = !infer.engine.needs_model() && infer.model.is_none();
+    let shape = |elements: u32| shaped.then(|| vec![1, elements as usize]);
+    EngineOptions {
+        threads: infer.threads as usize,
+        input_shape: shape(infer.null_input_elements),
+        output_shape: shape(infer.null_output_elements),
+        delay_us: infer.delay_us.into(),
+        busy: infer.busy,
+        asynchronous: !infer.busy && infer.max_in_flight > 1,
+        i_know_this_crashes: false,
+    }
+}

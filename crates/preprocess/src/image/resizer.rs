@@ -1,0 +1,160 @@
+//! The pass from raw pixels to the tensor: which planes a format has, and which samples of theirs make a pixel.
+
+use super::color::{Normalise, TensorWriter, expand_luma, luma, yuv_to_rgb};
+use super::format::{Geometry, PixelFormat};
+use super::horizontal::Pixel;
+use super::source::{Cursor, Source};
+use super::spec::{Limits, TensorSpec};
+use super::tables::{Chroma, FilterCache, FilterSet, needs_wide_sums};
+use super::vertical::PlaneReader;
+
+/// Everything that turns a checked raw frame into a tensor.
+#[derive(Debug)]
+pub(super) struct Resizer {
+    spec: TensorSpec,
+    normalise: Normalise,
+    filters: FilterCache,
+    /// One vertically filtered row of the only or the luma plane.
+    row: Vec<u16>,
+    /// One vertically filtered row of the chroma plane.
+    chroma_row: Vec<u16>,
+    /// Sums of filters with very many taps.
+    wide: Vec<u32>,
+    /// One row of the output's pixels, filtered both ways.
+    pixels: Vec<Pixel>,
+}
+
+impl Resizer {
+    /// Allocates all that frames within `limits` need. Both arguments must have been validated.
+    pub fn new(spec: TensorSpec, limits: &Limits) -> Self {
+        // Three bytes per pixel, rounded up to whole YUYV pairs, and the element of padding that `sum_three` reads.
+        let row_len = limits.source_width as usize * 3 + 4;
+        let wide_len = if needs_wide_sums(&spec, limits) { row_len } else { 0 };
+        Self {
+            spec,
+            normalise: Normalise::new(&spec),
+            filters: FilterCache::new(&spec, limits),
+            row: vec![0; row_len],
+            chroma_row: vec![0; row_len],
+            wide: vec![0; wide_len],
+            pixels: vec![[0.0; 4]; spec.width as usize],
+        }
+    }
+
+    /// Fills `out` from a raw frame. Its length and size, and the length of `out`, must have been checked.
+    pub fn run(&mut self, source: &Source<'_>, geometry: Geometry, out: &mut [f32]) {
+        let chroma = match geometry.format {
+            PixelFormat::Nv12 => Chroma::Half,
+            PixelFormat::Yuyv => Chroma::HalfWidth,
+            _ => Chroma::Full,
+        };
+        let filters = self.filters.get(&self.spec, geometry.width, geometry.height, chroma);
+        let mut pass = Pass {
+            cursor: Cursor::start(source),
+            width: geometry.width as usize,
+            height: geometry.height as usize,
+            gray_tensor: self.spec.channels() == 1,
+            tensor: TensorWriter::new(&self.spec, self.normalise, out),
+            filters,
+            row: &mut self.row,
+            chroma_row: &mut self.chroma_row,
+            wide: &mut self.wide,
+            pixels: &mut self.pixels,
+        };
+        match geometry.format {
+            PixelFormat::Rgb8 => pass.rgb::<false>(),
+            PixelFormat::Bgr8 => pass.rgb::<true>(),
+            PixelFormat::Gray8 => pass.gray(),
+            PixelFormat::Nv12 => pass.nv12(),
+            PixelFormat::Yuyv => pass.yuyv(),
+            // Not pixels: the caller decodes or copies these.
+            PixelFormat::Jpeg | PixelFormat::TensorF32 => {}
+        }
+    }
+}
+
+/// One frame's way through the filters.
+struct Pass<'a, 's> {
+    cursor: Cursor<'s>,
+    width: usize,
+    height: usize,
+    gray_tensor: bool,
+    tensor: TensorWriter<'a>,
+    filters: &'a FilterSet,
+    row: &'a mut [u16],
+    chroma_row: &'a mut [u16],
+    wide: &'a mut [u32],
+    pixels: &'a mut [Pixel],
+}
+
+impl Pass<'_, '_> {
+    fn rows(&self) -> usize {
+        self.filters.vertical.axis().len()
+    }
+
+    fn rgb<const BGR: bool>(&mut self) {
+        let mut plane = PlaneReader::new(self.cursor, self.width * 3);
+        let in_order = |[a, b, c, _]: Pixel| if BGR { [c, b, a] } else { [a, b, c] };
+        for index in 0..self.rows() {
+            plane.filter_row(&self.filters.vertical, index, self.row, self.wide);
+            self.filters.horizontal.three(self.row, self.pixels);
+            if self.gray_tensor {
+                self.tensor.row_gray(index, self.pixels, |pixel| luma(in_order(pixel)));
+            } else {
+                self.tensor.row_rgb(index, self.pixels, in_order);
+            }
+        }
+    }
+
+    fn gray(&mut self) {
+        let mut plane = PlaneReader::new(self.cursor, self.width);
+        for index in 0..self.rows() {
+            plane.filter_row(&self.filters.vertical, index, self.row, self.wide);
+            self.filters.horizontal.one::<1>(self.row, 0, self.pixels);
+            if self.gray_tensor {
+                self.tensor.row_gray(index, self.pixels, |pixel| pixel[0]);
+            } else {
+                self.tensor.row_rgb(index, self.pixels, |pixel| [pixel[0]; 3]);
+            }
+        }
+    }
+
+    fn nv12(&mut self) {
+        let mut plane = PlaneReader::new(self.cursor, self.width);
+        let mut chroma_cursor = self.cursor;
+        chroma_cursor.skip(self.width * self.height);
+        let mut chroma_plane = PlaneReader::new(chroma_cursor, self.width.div_ceil(2) * 2);
+        for index in 0..self.rows() {
+            plane.filter_row(&self.filters.vertical, index, self.row, self.wide);
+            self.filters.horizontal.one::<1>(self.row, 0, self.pixels);
+            if !self.gray_tensor {
+                chroma_plane.filter_row(&self.filters.vertical_chroma, index, self.chroma_row, self.wide);
+                self.filters.horizontal_chroma.one::<2>(self.chroma_row, 1, self.pixels);
+                self.filters.horizontal_chroma.one::<2>(&self.chroma_row[1..], 2, self.pixels);
+            }
+            self.write_yuv(index);
+        }
+    }
+
+    fn yuyv(&mut self) {
+        let mut plane = PlaneReader::new(self.cursor, self.width.div_ceil(2) * 4);
+        for index in 0..self.rows() {
+            plane.filter_row(&self.filters.vertical, index, self.row, self.wide);
+            self.filters.horizontal.one::<2>(self.row, 0, self.pixels);
+            if !self.gray_tensor {
+                self.filters.horizontal_chroma.one::<4>(&self.row[1..], 1, self.pixels);
+                self.filters.horizontal_chroma.one::<4>(&self.row[3..], 2, self.pixels);
+            }
+            self.write_yuv(index);
+        }
+    }
+
+    /// Writes row `index` from pixels whose lanes hold Y, U, V.
+    fn write_yuv(&mut self, index: usize) {
+        if self.gray_tensor {
+            self.tensor.row_gray(index, self.pixels, |pixel| expand_luma(pixel[0]));
+        } else {
+            self.tensor.row_rgb(index, self.pixels, |[y, u, v, _]| yuv_to_rgb(y, u, v));
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The vertical filter: a weighted sum of source rows, byte by byte, into one row of u16 with 8 fractional bits.
+//!
+//! A product of an 8.8 sample and a 0.16 weight keeps its upper 16 bits, an operation every vector unit has. That truncates half a unit
+//! per tap on average, which the starting value of the sum makes up for. Filters of so many taps that this would show sum in u32 instead.
+
+use super::filter::AxisFilter;
+use super::source::Cursor;
+
+/// Most taps that are summed in u16: their bias of half a unit each must fit above 255.0.
+pub(super) const NARROW_TAPS_MAX: usize = 256;
+
+/// Weight 1 in the narrow form.
+const NARROW_ONE: u32 = 1 << 16;
+/// Weight 1 in the wide form: 255 times it still fits 32 bits.
+const WIDE_ONE: u32 = 1 << 24;
+
+/// Vertical filter with its weights in fixed point.
+#[derive(Debug)]
+pub(super) struct VerticalFilter {
+    axis: AxisFilter,
+    weights: Vec<u32>,
+    /// First fixed-point weight of each output row.
+    starts: Vec<u32>,
+    wide: bool,
+}
+
+impl VerticalFilter {
+    /// For `axis`'s capacity; see [`AxisFilter::with_capacity`].
+    pub fn with_capacity(axis: AxisFilter) -> Self {
+        let (rows, weights) = axis.capacity();
+        Self { axis, weights: Vec::with_capacity(weights), starts: Vec::with_capacity(rows), wide: false }
+    }
+
+    /// The filter in floating point, to be rebuilt; [`VerticalFilter::quantise`] must follow.
+    pub fn axis_mut(&mut self) -> &mut AxisFilter {
+        &mut self.axis
+    }
+
+    /// The filter in floating point.
+    pub fn axis(&self) -> &AxisFilter {
+        &self.axis
+    }
+
+    /// Derives the fixed-point weights, which again sum to exactly one.
+    pub fn quantise(&mut self) {
+        self.wide = (0..self.axis.len()).any(|row| self.axis.get(row).1.len() > NARROW_TAPS_MAX);
+        let one = if self.wide { WIDE_ONE } else { NARROW_ONE };
+        self.weights.clear();
+        self.starts.clear();
+        for row in 0..self.axis.len() {
+            let start = self.weights.len();
+            self.starts.push(start as u32);
+            let (_, weights) = self.axis.get(row);
+            self.weights.extend(weights.iter().map(|weight| (f64::from(*weight) * f64::from(one)).round() as u32));
+            let fixed = &mut self.weights[start..];
+            let excess = fixed.iter().map(|weight| i64::from(*weight)).sum::<i64>() - i64::from(one);
+            // Rounding is off by at most half a unit per tap; the largest tap notices it least.
+            if let Some(largest) = fixed.iter_mut().max() {
+                *largest = (i64::from(*largest) - excess).clamp(0, i64::from(one)) as u32;
+            }
+        }
+    }
+
+    /// First source row and fixed-point weights of output row `row`.
+    fn get(&self, row: usize) -> (usize, &[u32]) {
+        let (start, weights) = self.axis.get(row);
+        (start, &self.weights[self.starts[row] as usize..][..weights.len()])
+    }
+}
+
+/// Reads one plane of an image from top to bottom.
+#[derive(Debug)]
+pub(super) struct PlaneReader<'a> {
+    /// At the start of `row`.
+    cursor: Cursor<'a>,
+    row: usize,
+    row_bytes: usize,
+}
+
+impl<'a> PlaneReader<'a> {
+    /// A plane whose first row starts at `cursor` and whose rows follow each other without gaps.
+    pub fn new(cursor: Cursor<'a>, row_bytes: usize) -> Self {
+        Self { cursor, row: 0, row_bytes }
+    }
+
+    /// Computes output row `row` of `filter` into the first `row_bytes` elements of `sums`.
+    ///
+    /// Rows must be asked for in ascending order. `wide` is scratch of at least `row_bytes` elements where the filter may have more than
+    /// [`NARROW_TAPS_MAX`] taps. Both slices must be long enough, and the source must have been checked to hold the plane.
+    pub fn filter_row(&mut self, filter: &VerticalFilter, row: usize, sums: &mut [u16], wide: &mut [u32]) {
+        let (start, weights) = filter.get(row);
+        self.cursor.skip(start.saturating_sub(self.row) * self.row_bytes);
+        self.row = start;
+        let mut cursor = self.cursor;
+        let sums = &mut sums[..self.row_bytes];
+        if filter.wide {
+            let wide = &mut wide[..self.row_bytes];
+            wide.fill(WIDE_ONE >> 9);
+            for weight in weights {
+                each_run(&mut cursor, wide, |sums, bytes| add_wide(sums, bytes, *weight));
+            }
+            for (sum, wide) in sums.iter_mut().zip(wide) {
+                *sum = (*wide >> 16) as u16;
+            }
+            return;
+        }
+        // `product` adds the first unit.
+        // Half a unit per tap, less the unit that `product` adds. A single tap of weight one overwrites it.
+        sums.fill((weights.len() / 2).saturating_sub(1) as u16);
+        for weight in weights {
+            match *weight {
+                0 => cursor.skip(self.row_bytes),
+                NARROW_ONE => each_run(&mut cursor, sums, widen),
+                weight => each_run(&mut cursor, sums, |sums, bytes| add_narrow(sums, bytes, weight as u16)),
+            }
+        }
+    }
+}
+
+/// Hands out `sums` together with the bytes at the cursor, run by run.
+#[inline]
+fn each_run<T>(cursor: &mut Cursor<'_>, mut sums: &mut [T], mut visit: impl FnMut(&mut [T], &[u8])) {
+    while !sums.is_empty() {
+        let bytes = cursor.run();
+        let len = bytes.len().min(sums.len());
+        if len == 0 {
+            return;
+        }
+        let (now, later) = sums.split_at_mut(len);
+        visit(now, &bytes[..len]);
+        cursor.consume(len);
+        sums = later;
+    }
+}
+
+/// An 8.8 sample times a 0.16 weight, 8.8, rounded down.
+///
+/// The sample's lowest bit is set, which adds one unit to the sum of all taps, on purpose: without it the compiler narrows the
+/// factor to 8 bits, no longer sees a 16-bit high multiplication, and the loop runs four times slower on SSE2.
+#[inline]
+fn product(byte: u8, weight: u16) -> u16 {
+    let sample = u16::from(byte) << 8 | 1;
+    ((u32::from(sample) * u32::from(weight)) >> 16) as u16
+}
+
+/// Applies `step` to each sum and its byte. In blocks of fixed length, for which the compiler needs no loop of vectors.
+#[inline]
+fn each_byte<T>(sums: &mut [T], bytes: &[u8], step: impl Fn(&mut T, u8)) {
+    const BLOCK: usize = 32;
+    let (sum_blocks, sum_rest) = sums.as_chunks_mut::<BLOCK>();
+    let (byte_blocks, byte_rest) = bytes.as_chunks::<BLOCK>();
+    for (sums, bytes) in sum_blocks.iter_mut().zip(byte_blocks) {
+        for (sum, byte) in sums.iter_mut().zip(bytes) {
+            step(sum, *byte);
+        }
+    }
+    for (sum, byte) in sum_rest.iter_mut().zip(byte_rest) {
+        step(sum, *byte);
+    }
+}
+
+fn widen(sums: &mut [u16], bytes: &[u8]) {
+    each_byte(sums, bytes, |sum, byte| *sum = u16::from(byte) << 8);
+}
+
+fn add_narrow(sums: &mut [u16], bytes: &[u8], weight: u16) {
+    each_byte(sums, bytes, |sum, byte| *sum = sum.wrapping_add(product(byte, weight)));
+}
+
+fn add_wide(sums: &mut [u32], bytes: &[u8], weight: u32) {
+    each_byte(sums, bytes, |sum, byte| *sum = sum.wrapping_add(u32::from(byte) * weight));
+}

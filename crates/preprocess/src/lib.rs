@@ -1,0 +1,10 @@
+//! preprocess: makes tensors of frames, in one pass from the packet buffers into a slot.
+//!
+//! `image` holds the kernels, which know nothing of the arena; `stage` takes heads, finds them a slot and hands them on.
+#![forbid(unsafe_code)]
+
+pub mod image;
+mod model;
+mod stage;
+
+pub use stage::Preprocess;

@@ -1,0 +1,331 @@
+//! The stage: one head at a time, from its packets into a slot.
+
+use crate::image::{Geometry, ImageError, Source};
+use crate::model::{Input, pixel_format};
+use ::stage::{Context, Inlet, Outlet, Spread, Stage, Stop, recycle};
+use arena::Held;
+use arena::counters::PreCounter;
+use arena::descriptor::{Fate, FateKind, Role};
+use arena::killpoint::{KillPoint, reach};
+use arena::launch::Attached;
+use arena::layout::TENSOR_ALIGN;
+use arena::meta::{FrameMeta, Moment};
+use arena::now_ns;
+use arena::page::Event;
+use arena::topology::RingKind;
+use config::Pipeline;
+use std::collections::VecDeque;
+use wire::{BadRequestReason, DropReason, Encoding};
+use zerocopy::FromBytes;
+
+/// Frames done in one turn at most, so that heartbeat and control word are looked at in between.
+const BURST: usize = 8;
+
+/// preprocess.
+#[derive(Debug)]
+pub struct Preprocess {
+    input: Input,
+    segments: Vec<&'static [u8]>,
+    spread: config::Spread,
+    live: Option<Live>,
+}
+
+#[derive(Debug)]
+struct Live {
+    inlet: Inlet,
+    slots: Inlet,
+    forward: Spread,
+    status: Outlet,
+    /// Heads of a dead predecessor, to be done again first.
+    again: VecDeque<Held>,
+    /// Slots of a dead predecessor.
+    spare: Vec<Held>,
+    /// A finished head that no ring took yet.
+    stuck: Option<(Held, u32)>,
+}
+
+/// How a frame's tensor came about.
+enum Made {
+    /// It lies in the packet.
+    InPlace(u16),
+    /// It was written into the slot.
+    Written { decoded: bool, copied_bytes: usize },
+}
+
+impl Preprocess {
+    /// Allocates everything; touches no shared memory.
+    pub fn prepare(pipeline: &Pipeline, attached: &Attached) -> Result<Self, Stop> {
+        let input = Input::new(pipeline)?;
+        let room = attached.arena.geometry().slot_input_bytes;
+        if input.bytes as u64 > room {
+            let text =
+                format!("the model takes {} bytes, the arena's slots have {room}; restart the pipeline", input.bytes);
+            return Err(Stop::Configuration(text));
+        }
+        let segments = Vec::with_capacity(attached.arena.geometry().buffers as usize);
+        Ok(Self { input, segments, spread: pipeline.preprocess.spread, live: None })
+    }
+
+    /// One frame. True if a head was finished or refused.
+    fn step(&mut self, cx: &Context) -> Result<bool, Stop> {
+        let Some(live) = &mut self.live else { return Ok(false) };
+        if let Some((head, stream)) = live.stuck.take()
+            && !live.hand_on(head, stream)?
+        {
+            return Ok(false);
+        }
+        let Some(head) = live.next(cx)? else { return Ok(false) };
+        reach(KillPoint::InHand);
+        cx.begin(&head);
+        let outcome = self.work(cx, head);
+        cx.page.clear_current();
+        outcome.map(|()| true)
+    }
+
+    fn work(&mut self, cx: &Context, mut head: Held) -> Result<(), Stop> {
+        let extension = &cx.arena.extensions()[head.index() as usize];
+        let d = cx.table.of(&head);
+        let Some(live) = &mut self.live else { return Ok(()) };
+        if d.fate().is_some() {
+            return live.status.push_roomy(head);
+        }
+        if d.attempts.load(arena::sync::Ordering::Relaxed) > 0 {
+            cx.page.note(cx.now_ns, Event::Suspect, head.index());
+        }
+        let start = now_ns();
+        let deadline = extension.deadline_ns();
+        if deadline != 0 && deadline <= start {
+            cx.page.add(PreCounter::Late as usize, 1);
+            return live.refuse(cx, head, FateKind::Dropped, DropReason::Deadline.code());
+        }
+        let Some(mut slot) = live.slot_for(cx, &head)? else {
+            // Somebody has every slot; `next` looked before it took the head, so this is a replayed one: it waits.
+            live.again.push_front(head);
+            return Ok(());
+        };
+        let meta = extension.meta();
+        extension.set_moment(Moment::PreprocessStart, start);
+        let made = self.make(cx, &meta, &mut head, &mut slot);
+        let Some(live) = &mut self.live else { return Ok(()) };
+        match made {
+            Err(reason) => {
+                live.spare.push(slot);
+                cx.page.add(PreCounter::Bad as usize, 1);
+                live.refuse(cx, head, FateKind::BadRequest, reason.code())
+            }
+            Ok(made) => {
+                count(cx, &made);
+                extension.set_input_in_packet(if let Made::InPlace(at) = made { Some(at) } else { None });
+                cx.table.attach_slot(&head, slot);
+                let end = now_ns();
+                extension.set_moment(Moment::PreprocessEnd, end);
+                cx.page.wait.record(start.saturating_sub(extension.moment(Moment::Admitted)));
+                cx.page.work.record(end - start);
+                cx.page.since_arrival.record(end.saturating_sub(meta.arrival_ns));
+                live.hand_on(head, meta.stream).map(|_| ())
+            }
+        }
+    }
+
+    /// The tensor, in place or into the slot.
+    fn make(
+        &mut self,
+        cx: &Context,
+        meta: &FrameMeta,
+        head: &mut Held,
+        slot: &mut Held,
+    ) -> Result<Made, BadRequestReason> {
+        let encoding = Encoding::from_u8(meta.encoding).ok_or(BadRequestReason::UnsupportedEncoding)?;
+        let d = cx.table.of(head);
+        let data = d.data();
+        if encoding == Encoding::TensorF32 {
+            if meta.total_len as usize != self.input.bytes {
+                return Err(BadRequestReason::WrongSize);
+            }
+            let whole = d.fragment.load(arena::sync::Ordering::Relaxed) as u16 == 1;
+            if whole && u64::from(data.offset).is_multiple_of(TENSOR_ALIGN) {
+                return Ok(Made::InPlace(data.offset));
+            }
+        }
+        let area = cx.arena.slot_input_mut(slot);
+        let tensor = area.get_mut(..self.input.bytes).ok_or(BadRequestReason::WrongSize)?;
+        let mut parts = recycle(std::mem::take(&mut self.segments));
+        let gathered = gather(cx, head, &mut parts);
+        let made = gathered.and_then(|()| match (&mut self.input.image, encoding) {
+            (_, Encoding::TensorF32) => copy(&parts, tensor),
+            (None, _) => Err(BadRequestReason::UnsupportedEncoding),
+            (Some(image), _) => {
+                let tensor = <[f32]>::mut_from_bytes(tensor).map_err(|_| BadRequestReason::WrongSize)?;
+                let geometry = Geometry { width: meta.width, height: meta.height, format: pixel_format(encoding) };
+                let report = image.run(&Source::new(&parts), geometry, tensor).map_err(|e| reason_of(&e))?;
+                Ok(Made::Written { decoded: report.decoded, copied_bytes: report.copied_bytes })
+            }
+        });
+        self.segments = recycle(parts);
+        made
+    }
+}
+
+fn count(cx: &Context, made: &Made) {
+    cx.page.add(PreCounter::Frames as usize, 1);
+    match made {
+        Made::InPlace(_) => cx.page.add(PreCounter::InPlace as usize, 1),
+        Made::Written { decoded, copied_bytes } => {
+            cx.page.add(PreCounter::Decoded as usize, u64::from(*decoded));
+            cx.page.add(PreCounter::Copies as usize, u64::from(*copied_bytes > 0));
+            cx.page.add(PreCounter::CopiedBytes as usize, *copied_bytes as u64);
+        }
+    }
+}
+
+/// The frame's payload, part by part, from where it lies.
+fn gather<'h>(cx: &Context, head: &'h Held, parts: &mut Vec<&'h [u8]>) -> Result<(), BadRequestReason> {
+    let part = |index: u32, d: &arena::descriptor::Descriptor| -> Option<&'h [u8]> {
+        let range = d.data();
+        cx.arena.packet_of(head, index).get(range.offset as usize..range.offset as usize + range.len as usize)
+    };
+    let bad = BadRequestReason::BadFragment;
+    parts.push(part(head.index(), cx.table.of(head)).ok_or(bad)?);
+    let mut segments = cx.table.segments(head.index());
+    for (index, d) in segments.by_ref() {
+        parts.push(part(index, d).ok_or(bad)?);
+    }
+    if segments.failed().is_some() { Err(bad) } else { Ok(()) }
+}
+
+/// Moves a tensor that does not lie aligned in one packet.
+fn copy(parts: &[&[u8]], tensor: &mut [u8]) -> Result<Made, BadRequestReason> {
+    let mut at = 0;
+    for part in parts {
+        let end = at + part.len();
+        tensor.get_mut(at..end).ok_or(BadRequestReason::WrongSize)?.copy_from_slice(part);
+        at = end;
+    }
+    if at == tensor.len() {
+        Ok(Made::Written { decoded: false, copied_bytes: at })
+    } else {
+        Err(BadRequestReason::WrongSize)
+    }
+}
+
+fn reason_of(error: &ImageError) -> BadRequestReason {
+    match error {
+        ImageError::TooLarge { .. } | ImageError::JpegTooLong { .. } => BadRequestReason::TooLarge,
+        ImageError::Length { .. } | ImageError::TensorLength { .. } => BadRequestReason::WrongSize,
+        ImageError::NoSize { .. } => BadRequestReason::BadGeometry,
+        _ => BadRequestReason::DecodeFailed,
+    }
+}
+
+impl Live {
+    fn open(cx: &mut Context, spread: config::Spread) -> Result<Self, Stop> {
+        let mut live = Self {
+            inlet: cx.inlets(RingKind::Forward).remove(0),
+            slots: cx.inlets(RingKind::Slots).remove(0),
+            forward: Spread::new(cx.outlets(RingKind::Forward), spread),
+            status: cx.outlet(RingKind::Status),
+            again: VecDeque::with_capacity(cx.table.len() as usize),
+            spare: Vec::with_capacity(cx.table.len() as usize),
+            stuck: None,
+        };
+        let mut recovery = cx.recovery();
+        while let Some(held) = recovery.pop()? {
+            match cx.table.of(&held).role() {
+                Role::Slot => live.spare.push(held),
+                _ => live.again.push_back(held),
+            }
+        }
+        cx.page.note(cx.now_ns, Event::Recovered, (live.again.len() + live.spare.len()) as u32);
+        Ok(live)
+    }
+
+    /// The next head, if there is one, a slot for it, and a ring that will take it.
+    fn next(&mut self, cx: &Context) -> Result<Option<Held>, Stop> {
+        if !self.forward.any_ready() {
+            return Ok(None);
+        }
+        let slot = !self.spare.is_empty() || !self.slots.is_empty();
+        if let Some(head) = self.again.front() {
+            let own = slot || cx.table.slot_of(head.index()).is_some() || cx.table.of(head).fate().is_some();
+            return Ok(if own { self.again.pop_front() } else { None });
+        }
+        if !slot {
+            if !self.inlet.is_empty() {
+                cx.page.add(PreCounter::SlotWaits as usize, 1);
+            }
+            return Ok(None);
+        }
+        Ok(self.inlet.pop_one(cx)?)
+    }
+
+    /// The slot that a head has already (from a predecessor that died after attaching it), or a free one.
+    fn slot_for(&mut self, cx: &Context, head: &Held) -> Result<Option<Held>, Stop> {
+        if let Some(slot) = cx.table.detach_slot(head, cx.me) {
+            return Ok(Some(slot));
+        }
+        match self.spare.pop() {
+            Some(slot) => Ok(Some(slot)),
+            None => Ok(self.slots.pop_one(cx)?),
+        }
+    }
+
+    /// To an infer instance; false if none takes it now.
+    fn hand_on(&mut self, head: Held, stream: u32) -> Result<bool, Stop> {
+        let back = match self.forward.pick(stream) {
+            Some(outlet) => outlet.push(head)?,
+            None => Some(head),
+        };
+        self.stuck = back.map(|head| (head, stream));
+        Ok(self.stuck.is_none())
+    }
+
+    fn refuse(&mut self, cx: &Context, head: Held, kind: FateKind, reason: u8) -> Result<(), Stop> {
+        cx.table.of(&head).set_fate(Fate { kind, reason });
+        reach(KillPoint::FateRecorded);
+        self.status.push_roomy(head)
+    }
+
+    fn flush(&mut self, cx: &Context) {
+        self.forward.flush(cx);
+        self.status.flush(cx);
+    }
+}
+
+impl Stage for Preprocess {
+    fn activate(&mut self, cx: &mut Context) -> Result<(), Stop> {
+        self.live = Some(Live::open(cx, self.spread)?);
+        Ok(())
+    }
+
+    fn poll(&mut self, cx: &mut Context) -> Result<usize, Stop> {
+        let mut done = 0;
+        while done < BURST && self.step(cx)? {
+            done += 1;
+            // Each frame is worth a wake-up of its own: the next one may take long.
+            if let Some(live) = &mut self.live {
+                live.flush(cx);
+            }
+        }
+        Ok(done)
+    }
+
+    fn has_input(&self, _: &Context) -> bool {
+        let Some(live) = &self.live else { return false };
+        let slot = !live.spare.is_empty() || !live.slots.is_empty();
+        slot && (!live.inlet.is_empty() || !live.again.is_empty()) && live.stuck.is_none()
+    }
+
+    fn drain(&mut self, cx: &mut Context) -> Result<bool, Stop> {
+        if let Some(live) = &mut self.live {
+            live.flush(cx);
+        }
+        Ok(true)
+    }
+
+    fn reload(&mut self, _: &Pipeline) {}
+
+    fn holds(&self) -> (u64, u64) {
+        let Some(live) = &self.live else { return (0, 0) };
+        ((live.again.len() + usize::from(live.stuck.is_some())) as u64, live.spare.len() as u64)
+    }
+}

@@ -1,0 +1,372 @@
+//! The stage itself: what it holds, and one turn of its work.
+
+use crate::assembly::Assemblies;
+use crate::backlog::{Backlog, Waiting};
+use crate::books::{Books, send_slot, take_apart};
+use crate::policy::Rules;
+use crate::streams::Streams;
+use arena::counters::RxCounter;
+use arena::descriptor::{DataRange, Fate, FateKind, Role};
+use arena::killpoint::{KillPoint, reach};
+use arena::launch::Attached;
+use arena::meta::FrameMeta;
+use arena::sync::Ordering;
+use arena::topology::RingKind;
+use arena::{Held, now_ns};
+use config::{Pipeline, Policy};
+use ports::udp::UdpRx;
+use ports::{Received, RxPort};
+use stage::{Context, Inlet, Outlet, Spread, Stage, Stop};
+use wire::DropReason;
+
+/// Frames dissolved in one turn: enough to keep up, few enough to return to the socket soon.
+const HOME_BURST: usize = 64;
+/// Half-assembled frames of all streams together.
+const MOST_ASSEMBLIES: u32 = 4096;
+
+/// rx-gateway.
+pub struct RxGateway {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) rules: Rules,
+    pub(crate) live: Option<Live>,
+}
+
+/// What exists from the activation on.
+pub(crate) struct Live {
+    pub(crate) port: Box<dyn RxPort>,
+    pub(crate) free: Vec<Held>,
+    pub(crate) received: Vec<Received>,
+    pub(crate) home: Vec<Held>,
+    pub(crate) parts: Vec<Held>,
+    pub(crate) assemblies: Assemblies,
+    pub(crate) streams: Streams,
+    pub(crate) backlog: Backlog,
+    pub(crate) books: Books,
+    pub(crate) forward: Spread,
+    pub(crate) slots: Vec<Outlet>,
+    pub(crate) status: Outlet,
+    pub(crate) inlet: Inlet,
+    pub(crate) paused: bool,
+}
+
+impl RxGateway {
+    /// Reads the configuration; touches no shared memory.
+    pub fn prepare(pipeline: &Pipeline, _: &Attached) -> Result<Self, Stop> {
+        Ok(Self { rules: Rules::new(pipeline), pipeline: pipeline.clone(), live: None })
+    }
+}
+
+impl Live {
+    pub(crate) fn open(pipeline: &Pipeline, cx: &mut Context) -> Result<Self, Stop> {
+        let burst = (pipeline.rings.burst as usize).clamp(1, ports::udp::VECTOR);
+        // The vector is as long as four bursts: under load one call empties what came during the last turn.
+        let port = UdpRx::attach(std::mem::take(&mut cx.port), (burst * 4).min(ports::udp::VECTOR))
+            .map_err(|e| Stop::Environment(e.to_string()))?;
+        let buffers = cx.arena.geometry().buffers;
+        let all = buffers as usize;
+        let rows = cx.arena.streams();
+        let most = (rows.len() as u32).saturating_mul(pipeline.limits.max_assembling_per_stream);
+        Ok(Self {
+            port: Box::new(port),
+            free: Vec::with_capacity(all),
+            received: Vec::with_capacity(ports::udp::VECTOR),
+            home: Vec::with_capacity(HOME_BURST),
+            parts: Vec::with_capacity(all),
+            assemblies: Assemblies::new(buffers, most.clamp(1, MOST_ASSEMBLIES.min(buffers))),
+            streams: Streams::new(rows),
+            backlog: Backlog::new(buffers, rows.len()),
+            books: Books::new(cx.arena.gateway()),
+            forward: Spread::new(cx.outlets(RingKind::Forward), pipeline.preprocess.spread),
+            slots: cx.outlets(RingKind::Slots),
+            status: cx.outlet(RingKind::Status),
+            inlet: cx.inlets(RingKind::Home).remove(0),
+            paused: false,
+        })
+    }
+
+    /// Takes apart what came home.
+    fn dissolve_home(&mut self, cx: &Context) -> Result<usize, Stop> {
+        let mut home = std::mem::take(&mut self.home);
+        let n = self.inlet.pop(cx, &mut home, HOME_BURST)?;
+        for head in home.drain(..) {
+            reach(KillPoint::GoingHome);
+            self.dissolve(cx, head)?;
+        }
+        self.home = home;
+        Ok(n)
+    }
+
+    /// Counts a finished frame and frees all that belongs to it.
+    pub(crate) fn dissolve(&mut self, cx: &Context, head: Held) -> Result<(), Stop> {
+        let meta = cx.arena.extensions()[head.index() as usize].meta();
+        let row = self.streams.row(meta.stream_row).map(|r| (meta.stream_row, r));
+        let line = self.books.begin_dissolve(&cx.arena, &head, row);
+        take_apart(&cx.arena, cx.me, &line, head, &mut self.slots, &mut self.free)?;
+        self.books.end();
+        self.assemblies.forget((meta.stream_row, meta.frame));
+        self.streams.end(meta.stream_row);
+        Ok(())
+    }
+
+    /// A complete frame, its fragments in `parts` in order: attach, count, route. `given_up`: it is not complete, and
+    /// this is why it is dropped.
+    pub(crate) fn admit(&mut self, cx: &Context, rules: &Rules, given_up: Option<Fate>) -> Result<(), Stop> {
+        let table = cx.table;
+        // From the last to the second, so that each knows its successor when it is attached.
+        let segments = self.parts.len().saturating_sub(1);
+        let Some(first) = self.parts.first().map(Held::index) else { return Ok(()) };
+        let mut next = arena::descriptor::NONE;
+        self.parts.swap(0, segments);
+        let Some(head) = self.parts.pop() else { return Ok(()) };
+        debug_assert_eq!(head.index(), first);
+        // The swap put the last fragment first: it is attached first, then the others from the back.
+        if segments > 0 {
+            self.parts.rotate_left(1);
+        }
+        let d = table.of(&head);
+        d.segments.store(segments as u32, Ordering::Relaxed);
+        while let Some(segment) = self.parts.pop() {
+            let index = segment.index();
+            table.attach_segment(&head, segment, next);
+            next = index;
+        }
+        d.next.store(next, Ordering::Release);
+        self.books.admit(&cx.arena, &head, cx.now_ns);
+        cx.page.add(RxCounter::Admitted as usize, 1);
+        let meta = cx.arena.extensions()[head.index() as usize].meta();
+        self.assemblies.set_in_flight((meta.stream_row, meta.frame));
+        self.streams.begin(meta.stream_row);
+        match given_up {
+            Some(fate) => self.refuse(cx, head, fate),
+            None => self.route(cx, rules, head, &meta),
+        }
+    }
+}
+
+impl Live {
+    /// Sends an admitted frame on, or lets it wait, or drops one, as its stream's policy says.
+    pub(crate) fn route(&mut self, cx: &Context, rules: &Rules, head: Held, meta: &FrameMeta) -> Result<(), Stop> {
+        let rule = rules.get(meta.policy);
+        let waiting = Waiting {
+            head,
+            row: meta.stream_row,
+            rule: meta.policy,
+            stream: meta.stream,
+            deadline_ns: meta.deadline_ns,
+        };
+        if self.backlog.len() == 0 {
+            match self.forward(cx, rules, waiting)? {
+                None => return Ok(()),
+                Some(back) => self.backlog.push(back),
+            }
+            return Ok(());
+        }
+        let full = self.backlog.of(meta.stream_row) >= rule.backlog().max(1);
+        match rule.policy() {
+            Policy::DropNewest if full => return self.drop_frame(cx, waiting.head, DropReason::OverloadNewest),
+            Policy::DropOldest if full => {
+                if let Some(oldest) = self.backlog.pop_oldest_of(meta.stream_row) {
+                    self.drop_frame(cx, oldest.head, DropReason::OverloadOldest)?;
+                }
+            }
+            _ => {}
+        }
+        self.backlog.push(waiting);
+        Ok(())
+    }
+
+    /// Pushes a frame to a preprocess instance if one takes it. Streams that drop keep only a burst in the rings: what
+    /// is there can no longer be dropped for something newer.
+    fn forward(&mut self, cx: &Context, rules: &Rules, waiting: Waiting) -> Result<Option<Waiting>, Stop> {
+        let burst = u64::from(cx.rings.burst);
+        let short = rules.get(waiting.rule).policy() != Policy::Pause;
+        let Some(outlet) = self.forward.pick(waiting.stream) else { return Ok(Some(waiting)) };
+        if short && outlet.depth() >= burst {
+            return Ok(Some(waiting));
+        }
+        let Waiting { head, row, rule, stream, deadline_ns } = waiting;
+        Ok(outlet.push(head)?.map(|head| Waiting { head, row, rule, stream, deadline_ns }))
+    }
+
+    /// Sends on what has waited, and drops what has waited too long.
+    fn work_backlog(&mut self, cx: &Context, rules: &Rules) -> Result<usize, Stop> {
+        let mut done = 0;
+        while let Some(front) = self.backlog.front() {
+            if front.deadline_ns != 0 && front.deadline_ns <= cx.now_ns {
+                let Some(late) = self.backlog.pop() else { break };
+                self.drop_frame(cx, late.head, DropReason::Deadline)?;
+                done += 1;
+                continue;
+            }
+            let stream = front.stream;
+            let short = rules.get(front.rule).policy() != Policy::Pause;
+            let burst = u64::from(cx.rings.burst);
+            let takes = self.forward.pick(stream).is_some_and(|o| !short || o.depth() < burst);
+            if !takes {
+                break;
+            }
+            let Some(waiting) = self.backlog.pop() else { break };
+            if let Some(back) = self.forward(cx, rules, waiting)? {
+                self.backlog.push(back);
+                break;
+            }
+            done += 1;
+        }
+        Ok(done)
+    }
+
+    /// Drops an admitted frame for a reason of ours.
+    pub(crate) fn drop_frame(&mut self, cx: &Context, head: Held, reason: DropReason) -> Result<(), Stop> {
+        self.refuse(cx, head, Fate { kind: FateKind::Dropped, reason: reason.code() })
+    }
+
+    /// Records how an admitted frame ends and sends it to tx for its status reply.
+    pub(crate) fn refuse(&mut self, cx: &Context, head: Held, fate: Fate) -> Result<(), Stop> {
+        cx.table.of(&head).set_fate(fate);
+        self.status.push_roomy(head)
+    }
+
+    /// Gives up frames whose fragments did not come in time.
+    fn expire(&mut self, cx: &Context, rules: &Rules) -> Result<usize, Stop> {
+        let mut done = 0;
+        while let Some(at) = self.assemblies.expired(cx.now_ns) {
+            self.give_up(cx, rules, at, DropReason::Incomplete)?;
+            done += 1;
+        }
+        Ok(done)
+    }
+
+    /// Ends an incomplete frame: its first fragment becomes the head that carries the status, the others are free.
+    pub(crate) fn give_up(&mut self, cx: &Context, rules: &Rules, at: u32, reason: DropReason) -> Result<(), Stop> {
+        let taken = self.assemblies.take(at, &mut self.parts);
+        *self.streams.assembling(taken.name.0) -= 1;
+        self.streams.end(taken.name.0);
+        while self.parts.len() > 1 {
+            let Some(fragment) = self.parts.pop() else { break };
+            cx.table.of(&fragment).set_role(Role::Free);
+            self.free.push(fragment);
+        }
+        self.admit(cx, rules, Some(Fate { kind: FateKind::Dropped, reason: reason.code() }))
+    }
+
+    /// Whether input stays where it is: a stream that pauses has its backlog full, or buffers are short.
+    fn must_pause(&mut self, cx: &Context, rules: &Rules) -> bool {
+        if cx.ingress_paused {
+            return true;
+        }
+        let Some(front) = self.backlog.front() else { return false };
+        let rule = rules.get(front.rule);
+        rule.policy() == Policy::Pause && self.backlog.len() >= rule.backlog().max(1)
+    }
+
+    fn flush(&mut self, cx: &Context) {
+        self.forward.flush(cx);
+        self.status.flush(cx);
+        for slots in &mut self.slots {
+            slots.flush(cx);
+        }
+    }
+
+    /// Receives and deals with one burst.
+    fn input(&mut self, cx: &Context, rules: &Rules, pipeline: &Pipeline) -> Result<usize, Stop> {
+        self.port.offer(&cx.arena, &mut self.free);
+        let mut received = std::mem::take(&mut self.received);
+        let got = self.port.receive(&mut received, ports::udp::VECTOR).map_err(|e| Stop::Environment(e.to_string()));
+        let n = match got {
+            Ok(n) => n,
+            Err(stop) => {
+                self.received = received;
+                return Err(stop);
+            }
+        };
+        if n > 0 {
+            cx.page.add(RxCounter::Receives as usize, 1);
+            let dropped = self.port.dropped();
+            let counter = &cx.page.counters[RxCounter::KernelDropped as usize];
+            counter.store(counter.load(Ordering::Relaxed).max(dropped), Ordering::Relaxed);
+        }
+        let mut ended = Ok(());
+        for packet in received.drain(..) {
+            if ended.is_err() {
+                packet.held.release();
+                continue;
+            }
+            ended = self.packet(cx, rules, pipeline, packet, false);
+        }
+        self.received = received;
+        ended.map(|()| n)
+    }
+}
+
+impl Stage for RxGateway {
+    fn activate(&mut self, cx: &mut Context) -> Result<(), Stop> {
+        let mut live = Live::open(&self.pipeline, cx)?;
+        live.recover(cx, &self.rules, &self.pipeline)?;
+        live.flush(cx);
+        self.live = Some(live);
+        Ok(())
+    }
+
+    fn poll(&mut self, cx: &mut Context) -> Result<usize, Stop> {
+        let Some(live) = &mut self.live else { return Ok(0) };
+        let mut done = live.dissolve_home(cx)?;
+        done += live.expire(cx, &self.rules)?;
+        done += live.work_backlog(cx, &self.rules)?;
+        let paused = live.must_pause(cx, &self.rules);
+        if paused && !live.paused {
+            cx.page.add(RxCounter::Paused as usize, 1);
+        }
+        live.paused = paused;
+        if !paused {
+            done += live.input(cx, &self.rules, &self.pipeline)?;
+        }
+        live.flush(cx);
+        Ok(done)
+    }
+
+    fn has_input(&self, cx: &Context) -> bool {
+        let Some(live) = &self.live else { return false };
+        !live.inlet.is_empty() || (live.paused && !cx.ingress_paused && live.backlog.len() == 0)
+    }
+
+    fn timer_ns(&self, _: &Context) -> Option<u64> {
+        let live = self.live.as_ref()?;
+        let waiting = live.backlog.front().map(|w| w.deadline_ns).filter(|d| *d != 0);
+        // With a backlog and no deadline the low-watermark doorbell wakes us; look now and then all the same.
+        let backlog = (live.backlog.len() > 0).then(|| now_ns() + 2_000_000);
+        [live.assemblies.next_timeout_ns(), waiting, backlog].into_iter().flatten().min()
+    }
+
+    fn wake_fd<'a>(&'a self, _: &'a Context) -> Option<std::os::fd::BorrowedFd<'a>> {
+        let live = self.live.as_ref()?;
+        (!live.paused).then(|| live.port.readable())
+    }
+
+    fn drain(&mut self, cx: &mut Context) -> Result<bool, Stop> {
+        if let Some(live) = &mut self.live {
+            live.port.withdraw(&mut live.free);
+            live.flush(cx);
+        }
+        Ok(true)
+    }
+
+    fn reload(&mut self, pipeline: &Pipeline) {
+        self.rules = Rules::new(pipeline);
+        self.pipeline = pipeline.clone();
+    }
+
+    fn holds(&self) -> (u64, u64) {
+        let buffers = self.live.as_ref().map_or(0, |l| l.free.len() + l.assemblies.held() + l.backlog.len());
+        (buffers as u64, 0)
+    }
+}
+
+/// Where a fragment's payload lies in its buffer.
+pub(crate) fn payload_range(datagram: DataRange, header_len: usize, len: usize) -> DataRange {
+    DataRange { offset: datagram.offset + header_len as u16, len: len as u16 }
+}
+
+/// Puts a slot that nobody owns any more back into circulation.
+pub(crate) fn return_slot(cx: &Context, slot: Held, slots: &mut [Outlet]) -> Result<(), Stop> {
+    send_slot(&cx.arena, slot, slots)
+}

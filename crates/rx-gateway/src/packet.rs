@@ -1,0 +1,267 @@
+//! One packet: its verdict, and what follows from it.
+
+use crate::assembly::{Added, Place};
+use crate::gateway::{Live, payload_range};
+use crate::policy::Rules;
+use arena::counters::Verdict;
+use arena::descriptor::{DataRange, Fate, FateKind, Role};
+use arena::gateway::NO_STREAM;
+use arena::killpoint::{KillPoint, reach};
+use arena::meta::FrameMeta;
+use arena::sync::Ordering;
+use config::Pipeline;
+use ports::Received;
+use stage::{Context, Stop};
+use wire::{BadRequestReason, DropReason, FrameKey, Request, RequestError, RequestHeader};
+
+/// What to do with a packet.
+enum Judgement {
+    /// Count it, keep nothing.
+    Discard(Verdict),
+    /// Count it and tell its sender why, as far as the bytes say who that is.
+    Refuse(Verdict, FrameMeta, BadRequestReason),
+    /// Part of a frame.
+    Keep(FrameMeta, DataRange, u16, u16),
+}
+
+impl Live {
+    /// Deals with one packet. `counted`: a predecessor's journal line has counted it already.
+    pub(crate) fn packet(
+        &mut self,
+        cx: &Context,
+        rules: &Rules,
+        pipeline: &Pipeline,
+        packet: Received,
+        counted: bool,
+    ) -> Result<(), Stop> {
+        let judgement = self.judge(cx, rules, pipeline, &packet);
+        let (index, position) = (packet.held.index(), packet.position);
+        let d = cx.table.of(&packet.held);
+        if !counted {
+            let verdict = match &judgement {
+                Judgement::Discard(v) | Judgement::Refuse(v, ..) => *v,
+                Judgement::Keep(..) => Verdict::Fragment,
+            };
+            self.books.packet(verdict, index, d.owner().seq, position);
+        }
+        if let Judgement::Discard(_) = judgement {
+            self.port.recorded(position);
+            self.books.end();
+            self.free.push(packet.held);
+            return Ok(());
+        }
+        let (meta, data, fragment, count) = match judgement {
+            Judgement::Refuse(_, meta, _) => (meta, DataRange { offset: packet.data.offset, len: 0 }, 0, 1),
+            Judgement::Keep(meta, data, fragment, count) => (meta, data, fragment, count),
+            Judgement::Discard(_) => return Ok(()),
+        };
+        let extension = &cx.arena.extensions()[index as usize];
+        d.reset();
+        extension.reset();
+        extension.set_meta(meta);
+        d.set_data(data);
+        d.fragment.store(u32::from(fragment) << 16 | u32::from(count), Ordering::Relaxed);
+        if let Judgement::Refuse(_, _, reason) = judgement {
+            d.set_fate(Fate { kind: FateKind::BadRequest, reason: reason.code() });
+        }
+        d.set_role(Role::Assembling);
+        self.port.recorded(position);
+        self.books.end();
+        reach(KillPoint::Assembling);
+        self.place(cx, rules, pipeline, packet.held, &meta)
+    }
+
+    /// Puts a recorded fragment into its frame; a complete frame is admitted.
+    pub(crate) fn place(
+        &mut self,
+        cx: &Context,
+        rules: &Rules,
+        pipeline: &Pipeline,
+        held: arena::Held,
+        meta: &FrameMeta,
+    ) -> Result<(), Stop> {
+        let d = cx.table.of(&held);
+        if let Some(fate) = d.fate() {
+            self.parts.push(held);
+            return self.admit(cx, rules, Some(fate));
+        }
+        let both = d.fragment.load(Ordering::Relaxed);
+        let (fragment, count) = ((both >> 16) as u16, both as u16);
+        if count == 1 {
+            self.parts.push(held);
+            return self.admit(cx, rules, None);
+        }
+        let name = (meta.stream_row, meta.frame);
+        let at = match self.assemblies.place(name) {
+            Some(Place::Assembling(at)) => at,
+            _ => {
+                let Some(at) = self.begin_frame(cx, rules, pipeline, name, count)? else {
+                    d.set_role(Role::Free);
+                    self.free.push(held);
+                    return Ok(());
+                };
+                at
+            }
+        };
+        match self.assemblies.add(at, fragment, held, meta.arrival_ns) {
+            Added::Incomplete => Ok(()),
+            Added::Duplicate(held) => {
+                cx.table.of(&held).set_role(Role::Free);
+                self.free.push(held);
+                Ok(())
+            }
+            Added::Complete(at) => self.complete(cx, rules, at),
+        }
+    }
+
+    /// Begins a frame of several packets. A stream that has too many half-assembled ones gives up its oldest.
+    fn begin_frame(
+        &mut self,
+        cx: &Context,
+        rules: &Rules,
+        pipeline: &Pipeline,
+        name: (u32, u64),
+        count: u16,
+    ) -> Result<Option<u32>, Stop> {
+        let row = name.0;
+        if *self.streams.assembling(row) >= pipeline.limits.max_assembling_per_stream
+            && let Some(oldest) = self.assemblies.oldest_of(row)
+        {
+            self.give_up(cx, rules, oldest, DropReason::Evicted)?;
+        }
+        let timeout_ns = u64::from(pipeline.limits.assembly_timeout_ms) * 1_000_000;
+        let Some(at) = self.assemblies.begin(name, count, cx.now_ns, timeout_ns) else { return Ok(None) };
+        *self.streams.assembling(row) += 1;
+        self.streams.begin(row);
+        Ok(Some(at))
+    }
+
+    fn complete(&mut self, cx: &Context, rules: &Rules, at: u32) -> Result<(), Stop> {
+        let taken = self.assemblies.take(at, &mut self.parts);
+        *self.streams.assembling(taken.name.0) -= 1;
+        self.streams.end(taken.name.0);
+        if let Some(head) = self.parts.first() {
+            // The budget counts from the first packet that came, whichever that was.
+            let extension = &cx.arena.extensions()[head.index() as usize];
+            let mut meta = extension.meta();
+            let early = meta.arrival_ns.saturating_sub(taken.first_ns);
+            if early > 0 {
+                meta.arrival_ns -= early;
+                meta.deadline_ns = meta.deadline_ns.saturating_sub(early);
+                extension.set_meta(meta);
+            }
+        }
+        self.admit(cx, rules, None)
+    }
+
+    fn judge(&mut self, cx: &Context, rules: &Rules, pipeline: &Pipeline, packet: &Received) -> Judgement {
+        let (from, len) = (packet.data.offset as usize, packet.data.len as usize);
+        let bytes = cx.arena.packet(&packet.held);
+        let Some(datagram) = bytes.get(from..from + len) else { return Judgement::Discard(Verdict::Malformed) };
+        let request = match RequestHeader::parse(datagram) {
+            Ok(request) => request,
+            Err(error) => return refusal(rules, packet, datagram, &error),
+        };
+        let header = &request.header;
+        let rule_row = rules.row(header.key.stream_id);
+        let rule = rules.get(rule_row);
+        if !packet.peer.get().is_some_and(|a| rule.admits(a.ip())) {
+            return Judgement::Discard(Verdict::Source);
+        }
+        if request.authenticate(rule.key.as_ref()).is_err() {
+            return Judgement::Discard(Verdict::Mac);
+        }
+        let Some(row) = self.streams.find(packet.peer, header.key.stream_id, header.key.session, cx.now_ns) else {
+            return Judgement::Discard(Verdict::Streams);
+        };
+        let mut meta = meta_of(header.key, packet, rule_row, rules);
+        meta.stream_row = row;
+        fill(&mut meta, &request, cx.now_ns, rule.budget_ns(header.deadline_us));
+        let name = (row, header.key.frame_id);
+        let known = self.streams.row(row).is_some_and(|r| r.has_finished(header.key.frame_id));
+        if known || self.assemblies.place(name) == Some(Place::InFlight) {
+            return Judgement::Discard(Verdict::Duplicate);
+        }
+        let fragment = header.fragment;
+        let room = cx.arena.geometry().buffers - cx.arena.geometry().buffers / 8;
+        if fragment.total_len > pipeline.limits.max_frame_bytes || u32::from(fragment.count) > room {
+            if fragment.index == 0 {
+                return Judgement::Refuse(Verdict::TooLarge, meta, BadRequestReason::TooLarge);
+            }
+            return Judgement::Discard(Verdict::TooLarge);
+        }
+        if let Some(Place::Assembling(at)) = self.assemblies.place(name) {
+            if self.assemblies.count(at) != fragment.count || !self.agrees(cx, at, &meta) {
+                return Judgement::Discard(Verdict::Contradicts);
+            }
+            if self.assemblies.has(at, fragment.index) {
+                return Judgement::Discard(Verdict::Duplicate);
+            }
+        } else if fragment.count > 1 && self.assemblies.is_full() {
+            return Judgement::Discard(Verdict::Assembly);
+        }
+        let data = payload_range(packet.data, request.header_len(), request.payload.len());
+        Judgement::Keep(meta, data, fragment.index, fragment.count)
+    }
+
+    /// Whether a fragment says the same of its frame as those that are there.
+    fn agrees(&self, cx: &Context, at: u32, meta: &FrameMeta) -> bool {
+        let Some(sample) = self.assemblies.sample(at) else { return true };
+        let there = cx.arena.extensions()[sample as usize].meta();
+        (there.total_len, there.encoding, there.width, there.height, there.capture_time)
+            == (meta.total_len, meta.encoding, meta.width, meta.height, meta.capture_time)
+    }
+}
+
+fn meta_of(key: FrameKey, packet: &Received, rule_row: u16, rules: &Rules) -> FrameMeta {
+    let rule = rules.get(rule_row);
+    FrameMeta {
+        stream: key.stream_id,
+        session: key.session,
+        frame: key.frame_id,
+        policy: rule_row,
+        stream_row: NO_STREAM,
+        peer: packet.peer,
+        local: packet.local,
+        reply_to: rule.reply_to(packet.peer),
+        flags: if rule.reply_on_drop() { FrameMeta::REPLY_ON_DROP } else { 0 },
+        ..FrameMeta::default()
+    }
+}
+
+fn fill(meta: &mut FrameMeta, request: &Request<'_>, now_ns: u64, budget_ns: u64) {
+    let header = &request.header;
+    meta.encoding = header.encoding.code();
+    meta.width = header.width.into();
+    meta.height = header.height.into();
+    meta.capture_time = header.capture_time;
+    meta.total_len = header.fragment.total_len;
+    meta.fragment_offset = header.fragment.offset;
+    meta.arrival_ns = now_ns;
+    meta.deadline_ns = if budget_ns == 0 { 0 } else { now_ns + budget_ns };
+    if request.has_mac() {
+        meta.flags |= FrameMeta::MAC;
+    }
+}
+
+/// A datagram that does not parse: noise is discarded; a damaged one too; a request that we do not understand, from
+/// somebody who may send, is answered with the reason.
+fn refusal(rules: &Rules, packet: &Received, datagram: &[u8], error: &RequestError) -> Judgement {
+    let verdict = if error.name() == "checksum" { Verdict::Checksum } else { Verdict::Malformed };
+    let (Some(reason), Some(key)) = (error.bad_request_reason(), RequestHeader::peek_key(datagram)) else {
+        return Judgement::Discard(verdict);
+    };
+    let rule_row = rules.row(key.stream_id);
+    let rule = rules.get(rule_row);
+    if !packet.peer.get().is_some_and(|a| rule.admits(a.ip())) {
+        return Judgement::Discard(Verdict::Source);
+    }
+    if rule.key.is_some() && RequestHeader::verify_mac(datagram, rule.key.as_ref()).is_err() {
+        return Judgement::Discard(Verdict::Mac);
+    }
+    let mut meta = meta_of(key, packet, rule_row, rules);
+    if rule.key.is_some() {
+        meta.flags |= FrameMeta::MAC;
+    }
+    Judgement::Refuse(verdict, meta, reason)
+}

@@ -1,0 +1,157 @@
+//! Taking over from a dead predecessor (or from nobody: a new arena looks as if incarnation 0 had died at once).
+//!
+//! Order: the journal's pending line is completed; the recovery ring's heads are claimed; everything that the words give
+//! to an older incarnation of us, in no ring, is adopted by its role; packets found in the driver's vector are
+//! processed. What is in rings, or attached to a head that is on its way, is left alone.
+
+use crate::books::take_apart;
+use crate::gateway::{Live, return_slot};
+use crate::policy::Rules;
+use arena::counters::RxCounter;
+use arena::descriptor::{NONE, Role, is_attached};
+use arena::gateway::{Line, Operation};
+use arena::page::Event;
+use arena::reclaim::Marks;
+use arena::topology::RX;
+use arena::{Held, Owner};
+use config::Pipeline;
+use ports::{Received, Refound};
+use stage::{Context, Stop};
+
+/// What the scan finds besides free buffers.
+#[derive(Default)]
+struct Finds {
+    heads: Vec<Held>,
+    fragments: Vec<Held>,
+    packets: Vec<(Held, Refound)>,
+    adopted: u32,
+}
+
+impl Live {
+    pub(crate) fn recover(&mut self, cx: &Context, rules: &Rules, pipeline: &Pipeline) -> Result<(), Stop> {
+        let pending = self.books.pending();
+        if let Some(line) = &pending {
+            self.repeat(cx, line)?;
+        }
+        let mut finds = Finds::default();
+        let mut recovery = cx.recovery();
+        while let Some(head) = recovery.pop()? {
+            finds.heads.push(head);
+        }
+        cx.page.note(cx.now_ns, Event::Recovered, finds.heads.len() as u32);
+        let mut refound = Vec::new();
+        self.port.refind(&mut refound);
+        self.scan(cx, &refound, &mut finds)?;
+        cx.page.note(cx.now_ns, Event::Adopted, finds.adopted);
+        cx.page.add(RxCounter::Adopted as usize, u64::from(finds.adopted));
+        self.index_frames(cx);
+        for head in finds.heads {
+            self.resume(cx, rules, head)?;
+        }
+        for fragment in finds.fragments {
+            let meta = cx.arena.extensions()[fragment.index() as usize].meta();
+            self.place(cx, rules, pipeline, fragment, &meta)?;
+        }
+        // Clear what is of no use, then process what was received and not recorded.
+        let counted = pending.filter(|l| l.operation == Operation::Packet).map(|l| l.extra);
+        for old in &refound {
+            self.port.recorded(old.position);
+        }
+        for (held, found) in finds.packets {
+            cx.page.add(RxCounter::Refound as usize, 1);
+            let Refound { data, peer, local, position, .. } = found;
+            let packet = Received { held, data, peer, local, position };
+            self.packet(cx, rules, pipeline, packet, counted == Some(position))?;
+        }
+        Ok(())
+    }
+
+    /// Completes the operation that a predecessor had begun.
+    fn repeat(&mut self, cx: &Context, line: &Line) -> Result<(), Stop> {
+        match line.operation {
+            Operation::Admit => self.books.repeat_admit(&cx.arena, line),
+            // The counter is set; the rest follows with the packet itself.
+            Operation::Packet => self.books.repeat(line),
+            Operation::Dissolve => {
+                self.books.repeat(line);
+                let head = cx.table.get(line.index).filter(|_| line.index < cx.table.buffers());
+                // Once the head is free the operation had only to be ended.
+                if head.is_some_and(|d| d.role() == Role::Head)
+                    && let Some(head) = cx.table.take(line.index, cx.me)
+                {
+                    take_apart(&cx.arena, cx.me, line, head, &mut self.slots, &mut self.free)?;
+                }
+                self.books.end();
+            }
+        }
+        Ok(())
+    }
+
+    /// Adopts by words and roles.
+    fn scan(&mut self, cx: &Context, refound: &[Refound], finds: &mut Finds) -> Result<(), Stop> {
+        let mut marks = Marks::new(cx.table.len());
+        let rings = cx.arena.rings_of(RX);
+        let marked = marks.mark(&rings).to_vec();
+        for (index, d) in cx.table.iter() {
+            let owner = d.owner();
+            let orphan = || is_orphan(cx, owner, d.role());
+            let mine = owner.is_older(cx.me) && !marked[index as usize];
+            if !mine && !orphan() {
+                continue;
+            }
+            let Some(held) = cx.table.take(index, cx.me) else { continue };
+            finds.adopted += 1;
+            match d.role() {
+                Role::Slot => return_slot(cx, held, &mut self.slots)?,
+                Role::Head => finds.heads.push(held),
+                Role::Assembling | Role::Segment => {
+                    d.set_role(Role::Assembling);
+                    finds.fragments.push(held);
+                }
+                Role::Free => match refound.iter().find(|r| r.index == index && r.seq == owner.seq) {
+                    Some(found) => finds.packets.push((held, *found)),
+                    None => self.free.push(held),
+                },
+            }
+        }
+        finds.packets.sort_by_key(|(_, found)| found.position);
+        Ok(())
+    }
+
+    /// Rebuilds which frames are in flight.
+    fn index_frames(&mut self, cx: &Context) {
+        for (index, d) in cx.table.iter().take(cx.table.buffers() as usize) {
+            if d.role() == Role::Head {
+                let meta = cx.arena.extensions()[index as usize].meta();
+                self.assemblies.set_in_flight((meta.stream_row, meta.frame));
+                self.streams.begin(meta.stream_row);
+            }
+        }
+    }
+
+    /// Goes on with a head that was in hand.
+    fn resume(&mut self, cx: &Context, rules: &Rules, head: Held) -> Result<(), Stop> {
+        let d = cx.table.of(&head);
+        match d.fate() {
+            Some(_) if d.is_settled() => self.dissolve(cx, head),
+            Some(_) => self.status.push_roomy(head),
+            None => {
+                let meta = cx.arena.extensions()[head.index() as usize].meta();
+                self.route(cx, rules, head, &meta)
+            }
+        }
+    }
+}
+
+/// Attached to something that is no head on its way: a segment of a frame whose attaching was interrupted, or a slot
+/// whose head has been dissolved.
+fn is_orphan(cx: &Context, owner: Owner, role: Role) -> bool {
+    if !is_attached(owner) {
+        return false;
+    }
+    let head = cx.table.get(owner.incarnation).map(arena::descriptor::Descriptor::role);
+    match role {
+        Role::Slot => head != Some(Role::Head),
+        _ => head != Some(Role::Head) && owner.incarnation != NONE,
+    }
+}

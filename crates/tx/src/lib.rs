@@ -1,0 +1,10 @@
+//! tx: turns results into replies and sends them, from the request's own head buffer.
+#![forbid(unsafe_code)]
+
+mod answer;
+pub mod post;
+mod reply;
+mod rules;
+mod stage;
+
+pub use stage::Tx;

@@ -1,0 +1,178 @@
+//! One frame's reply on its way out: built once, sent in one or several datagrams.
+
+use crate::answer::{Answers, Body};
+use crate::rules::Rule;
+use ::stage::Context;
+use arena::descriptor::{Fate, FateKind};
+use arena::layout::DATA_OFFSET;
+use arena::meta::{Extension, FrameMeta, Moment};
+use arena::sync::Ordering;
+use arena::{Held, now_ns};
+use ports::Datagram;
+use wire::{
+    BadRequestReason, DropReason, FragmentPlan, FrameKey, MAX_DATAGRAM, MacKey, ReplyHeader, ResultInfo, StageTimes,
+    Status, header_len,
+};
+
+/// Largest reply datagram of a result that needs several: what passes an Ethernet of MTU 1500 unfragmented.
+const MTU_DATAGRAM: usize = 1472;
+/// Headers of one round of a fragmented reply, written side by side into the head's buffer.
+pub(crate) const ROUND: usize = 16;
+/// Room for one header there.
+const HEADER_ROOM: usize = 192;
+
+/// A reply that is being sent.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) head: Held,
+    pub(crate) fate: Fate,
+    header: ReplyHeader,
+    plan: Option<FragmentPlan>,
+    body: Body,
+    meta: FrameMeta,
+    seq: u32,
+    /// Datagrams that are out.
+    pub(crate) sent: u16,
+    /// Any of them was refused by the kernel.
+    pub(crate) failed: bool,
+    pub(crate) start_ns: u64,
+    header_len: usize,
+}
+
+fn status_of(fate: Fate) -> Status {
+    match fate.kind {
+        FateKind::Answered => Status::Ok,
+        FateKind::Dropped => Status::Dropped(DropReason::from_u8(fate.reason).unwrap_or(DropReason::Other)),
+        FateKind::BadRequest => {
+            Status::BadRequest(BadRequestReason::from_u8(fate.reason).unwrap_or(BadRequestReason::Other))
+        }
+        FateKind::Quarantined => Status::Quarantined,
+    }
+}
+
+/// Where the time went, from the moments that the stages left.
+fn times(e: &Extension, arrival_ns: u64, start_ns: u64) -> StageTimes {
+    let between = |a: u64, b: u64| if a == 0 || b == 0 { 0 } else { StageTimes::saturate(b.saturating_sub(a)) };
+    let m = |moment| e.moment(moment);
+    let end = now_ns();
+    StageTimes {
+        assemble_ns: between(arrival_ns, m(Moment::Admitted)),
+        preprocess_wait_ns: between(m(Moment::Admitted), m(Moment::PreprocessStart)),
+        preprocess_work_ns: between(m(Moment::PreprocessStart), m(Moment::PreprocessEnd)),
+        infer_wait_ns: between(m(Moment::PreprocessEnd), m(Moment::InferStart)),
+        infer_work_ns: between(m(Moment::InferStart), m(Moment::InferEnd)),
+        tx_wait_ns: between(m(Moment::InferEnd), start_ns),
+        tx_work_ns: between(start_ns, end),
+        total_ns: end.saturating_sub(arrival_ns),
+    }
+}
+
+impl Reply {
+    /// Post-processes and writes the reply into the head's buffer. `fate`: how the frame has ended already, if it has.
+    pub(crate) fn build(
+        cx: &Context,
+        mut head: Held,
+        meta: FrameMeta,
+        answers: &mut Answers,
+        rule: &Rule,
+        max_reply_bytes: usize,
+    ) -> Self {
+        let start_ns = now_ns();
+        let d = cx.table.of(&head);
+        let key = rule.key.as_ref().filter(|_| meta.flags & FrameMeta::MAC != 0);
+        let at = DATA_OFFSET as usize;
+        let header_len = header_len(key.is_some());
+        let room = at + header_len..at + MAX_DATAGRAM;
+        let known = d.fate();
+        let answered = Fate { kind: FateKind::Answered, reason: 0 };
+        let (mut fate, mut info, mut body) = (known.unwrap_or(answered), ResultInfo::None, Body::Inline(0));
+        if known.is_none() && meta.reply_to.get().is_some() {
+            let areas = cx.arena.reply_areas(&mut head);
+            let result = areas.and_then(|(buffer, area)| answers.answer(area, buffer.get_mut(room.clone())?));
+            match result {
+                Some((i, b)) => (info, body) = (i, b),
+                None => fate = Fate { kind: FateKind::Dropped, reason: DropReason::Other.code() },
+            }
+        }
+        let total = match body {
+            Body::Inline(len) | Body::Output(len) => len,
+        };
+        if total > max_reply_bytes {
+            fate = Fate { kind: FateKind::Dropped, reason: DropReason::ResultTooLarge.code() };
+            (info, body) = (ResultInfo::None, Body::Inline(0));
+        }
+        let plan = match body {
+            Body::Output(len) => FragmentPlan::new(len, MTU_DATAGRAM, header_len).ok(),
+            Body::Inline(_) => None,
+        };
+        let frame = FrameKey { stream_id: meta.stream, session: meta.session, frame_id: meta.frame };
+        let mut header = ReplyHeader::new(frame, meta.capture_time, status_of(fate));
+        header.result = info;
+        header.attempts = d.attempts.load(Ordering::Relaxed).saturating_add(1).min(255) as u8;
+        header.times = times(&cx.arena.extensions()[head.index() as usize], meta.arrival_ns, start_ns);
+        if let Body::Inline(len) = body {
+            header.fragment = wire::Fragment::whole(len as u32);
+            let buffer = cx.arena.packet_mut(&mut head);
+            let (before, payload) = buffer.split_at_mut(room.start);
+            // The lengths fit by construction; a header that could not be written would go out as zeros and be refused.
+            let _ = header.write_header(&mut before[at..], &[&payload[..len]], key);
+        }
+        let seq = cx.table.of(&head).owner().seq;
+        Self { head, fate, header, plan, body, meta, seq, sent: 0, failed: false, start_ns, header_len }
+    }
+
+    /// Datagrams of the whole reply.
+    pub(crate) fn count(&self) -> u16 {
+        self.plan.as_ref().map_or(1, FragmentPlan::count)
+    }
+
+    /// Writes the headers of the next round of a fragmented reply; returns how many datagrams the round has.
+    pub(crate) fn prepare(&mut self, cx: &Context, key: Option<&MacKey>) -> usize {
+        let Some(plan) = &self.plan else { return 1 };
+        let key = key.filter(|_| self.meta.flags & FrameMeta::MAC != 0);
+        let n = usize::from(plan.count() - self.sent).min(ROUND);
+        for i in 0..n {
+            let Some(fragment) = plan.fragment(self.sent + i as u16) else { return i };
+            self.header.fragment = fragment;
+            let (from, to) = (fragment.offset as usize, (fragment.offset + fragment.len) as usize);
+            let at = DATA_OFFSET as usize + i * HEADER_ROOM;
+            let Some((buffer, area)) = cx.arena.reply_areas(&mut self.head) else { return i };
+            let Some(part) = area.get(from..to) else { return i };
+            let _ = self.header.write_header(&mut buffer[at..at + HEADER_ROOM], &[part], key);
+        }
+        n
+    }
+
+    /// The `i`th datagram of the round that was prepared.
+    pub(crate) fn datagram(&self, cx: &Context, i: usize) -> Datagram<'_> {
+        let at = DATA_OFFSET as usize + i * HEADER_ROOM;
+        let buffer = cx.arena.packet(&self.head);
+        let (first, second) = match (&self.plan, self.body) {
+            (None, Body::Inline(len)) => (&buffer[at..at + self.header_len + len], &[][..]),
+            (plan, _) => {
+                let fragment = plan.as_ref().and_then(|p| p.fragment(self.sent + i as u16));
+                let range = fragment.map_or(0..0, |f| f.offset as usize..(f.offset + f.len) as usize);
+                let part = cx.arena.output(&self.head).and_then(|a| a.get(range)).unwrap_or_default();
+                (&buffer[at..at + self.header_len], part)
+            }
+        };
+        let last = usize::from(self.sent) + i + 1 == usize::from(self.count());
+        let (to, from) = (self.meta.reply_to, self.meta.local);
+        Datagram { head: self.head.index(), seq: self.seq, last, first, second, to, from }
+    }
+
+    /// Whether it is a status and not a result.
+    pub(crate) fn is_status(&self) -> bool {
+        self.fate.kind != FateKind::Answered
+    }
+
+    /// Whether anything is to be sent.
+    pub(crate) fn has_address(&self) -> bool {
+        self.meta.reply_to.get().is_some()
+    }
+
+    /// The frame's metadata.
+    pub(crate) fn meta(&self) -> &FrameMeta {
+        &self.meta
+    }
+}

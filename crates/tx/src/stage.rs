@@ -1,0 +1,296 @@
+//! The stage: heads in, replies out, heads home.
+
+use crate::answer::Answers;
+use crate::reply::{ROUND, Reply};
+use crate::rules::Rules;
+use ::stage::{Context, Inlet, Outlet, Stage, Stop};
+use arena::Held;
+use arena::counters::TxCounter;
+use arena::killpoint::{KillPoint, reach};
+use arena::launch::Attached;
+use arena::meta::FrameMeta;
+use arena::now_ns;
+use arena::page::Event;
+use arena::topology::RingKind;
+use config::Pipeline;
+use ports::udp::UdpTx;
+use ports::{Datagram, SendOutcome, Sent, TxPort};
+use std::collections::VecDeque;
+
+/// Datagrams of one call to the driver.
+const BATCH: usize = 64;
+/// How soon to try again when the driver's queue is full.
+const RETRY_NS: u64 = 200_000;
+
+/// tx.
+pub struct Tx {
+    answers: Answers,
+    rules: Rules,
+    max_reply_bytes: usize,
+    burst: usize,
+    live: Option<Live>,
+}
+
+struct Live {
+    port: Box<dyn TxPort>,
+    inlets: Vec<Inlet>,
+    next_inlet: usize,
+    home: Outlet,
+    /// Popped and not begun.
+    hand: Vec<Held>,
+    /// Heads of a dead predecessor.
+    again: VecDeque<Held>,
+    /// Replies on their way out, oldest first.
+    replies: VecDeque<Reply>,
+    /// What a predecessor had sent.
+    found: Vec<Sent>,
+    blocked: bool,
+}
+
+impl Tx {
+    /// Allocates everything; touches no shared memory.
+    pub fn prepare(pipeline: &Pipeline, _: &Attached) -> Result<Self, Stop> {
+        Ok(Self {
+            answers: Answers::new(pipeline)?,
+            rules: Rules::new(pipeline),
+            max_reply_bytes: pipeline.limits.max_reply_bytes as usize,
+            burst: pipeline.rings.burst as usize,
+            live: None,
+        })
+    }
+
+    /// Takes one head up: builds its reply, or lets it go home without one.
+    fn begin(&mut self, cx: &Context, head: Held) -> Result<(), Stop> {
+        let Some(live) = &mut self.live else { return Ok(()) };
+        reach(KillPoint::InHand);
+        let d = cx.table.of(&head);
+        let extension = &cx.arena.extensions()[head.index() as usize];
+        let meta = extension.meta();
+        if d.is_settled() || live.was_sent(cx, &head) {
+            let fate =
+                d.fate().unwrap_or(arena::descriptor::Fate { kind: arena::descriptor::FateKind::Answered, reason: 0 });
+            return live.finish(cx, head, fate);
+        }
+        cx.begin(&head);
+        let start = now_ns();
+        cx.page.wait.record(start.saturating_sub(extension.moment(arena::meta::Moment::InferEnd).max(meta.arrival_ns)));
+        let rule = self.rules.of(meta.stream);
+        let reply = Reply::build(cx, head, meta, &mut self.answers, rule, self.max_reply_bytes);
+        if reply.is_status() {
+            let wanted = meta.flags & FrameMeta::REPLY_ON_DROP != 0 && reply.has_address();
+            if !wanted || !rule.allow_status(start) {
+                cx.page.add(TxCounter::Withheld as usize, 1);
+                return live.finish(cx, reply.head, reply.fate);
+            }
+            cx.page.add(TxCounter::Statuses as usize, 1);
+        } else if !reply.has_address() {
+            cx.page.add(TxCounter::Silent as usize, 1);
+            return live.finish(cx, reply.head, reply.fate);
+        }
+        live.replies.push_back(reply);
+        Ok(())
+    }
+
+    /// Hands datagrams to the driver, the oldest replies first, and finishes those that are out.
+    fn send(&mut self, cx: &Context) -> Result<usize, Stop> {
+        let Some(live) = &mut self.live else { return Ok(0) };
+        let mut rounds = [0_u8; BATCH];
+        let (mut replies, mut total) = (0, 0);
+        for reply in &mut live.replies {
+            let round = reply.prepare(cx, self.rules.of(reply.meta().stream).key.as_ref());
+            if total + round > BATCH || replies == BATCH {
+                break;
+            }
+            rounds[replies] = round as u8;
+            (replies, total) = (replies + 1, total + round);
+            if round == ROUND {
+                break;
+            }
+        }
+        if total == 0 {
+            return Ok(0);
+        }
+        let none = Datagram {
+            head: 0,
+            seq: 0,
+            last: false,
+            first: &[],
+            second: &[],
+            to: arena::meta::Address::NONE,
+            from: arena::meta::Address::NONE,
+        };
+        let mut datagrams = [none; BATCH];
+        let mut outcomes = [SendOutcome::Later; BATCH];
+        let mut at = 0;
+        for (reply, round) in live.replies.iter().take(replies).zip(rounds) {
+            for i in 0..usize::from(round) {
+                datagrams[at] = reply.datagram(cx, i);
+                at += 1;
+            }
+        }
+        let bytes: usize = datagrams[..total].iter().map(|d| d.first.len() + d.second.len()).sum();
+        live.port.send(&datagrams[..total], &mut outcomes[..total]).map_err(|e| Stop::Environment(e.to_string()))?;
+        cx.page.add(TxCounter::Bytes as usize, bytes as u64);
+        live.account(cx, &rounds[..replies], &outcomes[..total])
+    }
+}
+
+impl Live {
+    /// Whether a dead predecessor has sent this head's whole reply already.
+    fn was_sent(&mut self, cx: &Context, head: &Held) -> bool {
+        if self.found.is_empty() {
+            return false;
+        }
+        // Taking it from the recovery ring added one to the sequence number.
+        let seq = cx.table.of(head).owner().seq.wrapping_sub(1);
+        let Some(at) = self.found.iter().position(|s| s.head == head.index() && s.seq == seq) else { return false };
+        self.found.swap_remove(at);
+        cx.page.add(TxCounter::FoundSent as usize, 1);
+        true
+    }
+
+    /// Records the fate and sends the head home.
+    fn finish(&mut self, cx: &Context, head: Held, fate: arena::descriptor::Fate) -> Result<(), Stop> {
+        let d = cx.table.of(&head);
+        d.set_fate(fate);
+        d.settle();
+        reach(KillPoint::FateRecorded);
+        cx.page.add(TxCounter::Frames as usize, 1);
+        self.home.push_roomy(head)
+    }
+
+    /// Goes through the outcomes in order; the first datagram that must wait stops its reply and all behind it.
+    fn account(&mut self, cx: &Context, rounds: &[u8], outcomes: &[SendOutcome]) -> Result<usize, Stop> {
+        let (mut at, mut done) = (0, 0);
+        self.blocked = false;
+        for round in rounds {
+            let Some(mut reply) = self.replies.pop_front() else { break };
+            for outcome in &outcomes[at..at + usize::from(*round)] {
+                match outcome {
+                    SendOutcome::Later => {
+                        self.blocked = true;
+                        break;
+                    }
+                    SendOutcome::Failed => {
+                        reply.failed = true;
+                        cx.page.add(TxCounter::SendErrors as usize, 1);
+                    }
+                    SendOutcome::Sent => cx.page.add(TxCounter::Datagrams as usize, 1),
+                }
+                reply.sent += 1;
+                done += 1;
+            }
+            at += usize::from(*round);
+            if reply.sent < reply.count() {
+                self.replies.push_front(reply);
+                break;
+            }
+            let end = now_ns();
+            cx.page.work.record(end.saturating_sub(reply.start_ns));
+            cx.page.since_arrival.record(end.saturating_sub(reply.meta().arrival_ns));
+            let Reply { head, fate, .. } = reply;
+            self.finish(cx, head, fate)?;
+        }
+        Ok(done)
+    }
+
+    /// Takes heads from all rings in turn, a burst at most.
+    fn take(&mut self, cx: &Context, burst: usize) -> Result<(), Stop> {
+        for _ in 0..self.inlets.len() {
+            let left = burst.saturating_sub(self.hand.len());
+            if left == 0 {
+                break;
+            }
+            self.next_inlet = (self.next_inlet + 1) % self.inlets.len();
+            self.inlets[self.next_inlet].pop(cx, &mut self.hand, left)?;
+        }
+        Ok(())
+    }
+}
+
+impl Stage for Tx {
+    fn activate(&mut self, cx: &mut Context) -> Result<(), Stop> {
+        let mut port = UdpTx::attach(std::mem::take(&mut cx.port)).map_err(|e| Stop::Environment(e.to_string()))?;
+        let mut found = Vec::new();
+        port.found_sent(&mut found);
+        let mut inlets = cx.inlets(RingKind::Forward);
+        inlets.extend(cx.inlets(RingKind::Status));
+        let mut live = Live {
+            port: Box::new(port),
+            inlets,
+            next_inlet: 0,
+            home: cx.outlet(RingKind::Home),
+            hand: Vec::with_capacity(self.burst),
+            again: VecDeque::with_capacity(cx.table.len() as usize),
+            replies: VecDeque::with_capacity(cx.table.len() as usize),
+            found,
+            blocked: false,
+        };
+        let mut recovery = cx.recovery();
+        while let Some(head) = recovery.pop()? {
+            live.again.push_back(head);
+        }
+        cx.page.note(cx.now_ns, Event::Recovered, live.again.len() as u32);
+        self.live = Some(live);
+        Ok(())
+    }
+
+    fn poll(&mut self, cx: &mut Context) -> Result<usize, Stop> {
+        let burst = self.burst;
+        let Some(live) = &mut self.live else { return Ok(0) };
+        if live.replies.is_empty() {
+            if let Some(head) = live.again.pop_front() {
+                // One by one: it may be what killed the predecessor.
+                live.hand.push(head);
+            } else {
+                live.found.clear();
+                live.take(cx, burst)?;
+            }
+        }
+        let mut done = live.hand.len();
+        let mut hand = std::mem::take(&mut live.hand);
+        let mut ended = Ok(());
+        for head in hand.drain(..) {
+            match &ended {
+                Ok(()) => ended = self.begin(cx, head),
+                // The process is about to end; the sweep finds the rest by their words.
+                Err(_) => _ = head.release(),
+            }
+        }
+        ended?;
+        done += self.send(cx)?;
+        cx.page.clear_current();
+        let Some(live) = &mut self.live else { return Ok(0) };
+        live.hand = hand;
+        live.home.flush(cx);
+        Ok(done)
+    }
+
+    fn has_input(&self, _: &Context) -> bool {
+        let Some(live) = &self.live else { return false };
+        if !live.replies.is_empty() {
+            return !live.blocked;
+        }
+        !live.again.is_empty() || live.inlets.iter().any(|i| !i.is_empty())
+    }
+
+    fn timer_ns(&self, _: &Context) -> Option<u64> {
+        self.live.as_ref().filter(|l| l.blocked).map(|_| now_ns() + RETRY_NS)
+    }
+
+    fn drain(&mut self, cx: &mut Context) -> Result<bool, Stop> {
+        self.send(cx)?;
+        let Some(live) = &mut self.live else { return Ok(true) };
+        live.home.flush(cx);
+        Ok(live.replies.is_empty())
+    }
+
+    fn reload(&mut self, pipeline: &Pipeline) {
+        self.rules = Rules::new(pipeline);
+    }
+
+    fn holds(&self) -> (u64, u64) {
+        let held = self.live.as_ref().map_or(0, |l| l.hand.len() + l.again.len() + l.replies.len());
+        (held as u64, 0)
+    }
+}
