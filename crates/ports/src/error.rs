@@ -12,6 +12,9 @@ pub enum PortError {
     /// The address is not this machine's.
     #[error("{0} is no address of this machine; write one of `ip address`'s, or 0.0.0.0, in [ingress] listen")]
     NotLocal(SocketAddr),
+    /// The port is below `net.ipv4.ip_unprivileged_port_start`.
+    #[error("{0} needs CAP_NET_BIND_SERVICE; grant it, or write a port of 1024 or above in [ingress] listen")]
+    Privileged(SocketAddr),
     /// A system call failed.
     #[error("udp: {call}: {source}")]
     System {

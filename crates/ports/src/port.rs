@@ -41,15 +41,21 @@ pub struct Refound {
 /// The receiving side of a driver.
 pub trait RxPort {
     /// Packets in the driver's shared vector that a predecessor may not have recorded. Called once, before anything else.
+    ///
+    /// Each stays until [`RxPort::recorded`], and every later incarnation finds it again until then, with the `seq` that
+    /// the word had when the buffer was given to the driver. The word itself may be further on: a successor that took
+    /// the buffer over and died before it recorded the packet has made it grow. Where an empty datagram cannot be told
+    /// from none (udp), it is not found.
     fn refind(&mut self, found: &mut Vec<Refound>);
 
-    /// How many buffers the driver can use at the moment.
+    /// How many buffers the driver can use at the moment; 0 while it waits for packets to be recorded.
     fn wants(&self) -> usize;
 
-    /// Gives the driver free buffers to receive into.
+    /// Gives the driver free buffers to receive into: as many of `free` as it wants.
     fn offer(&mut self, arena: &Arena, free: &mut Vec<Held>);
 
-    /// Receives without waiting, at most `max` packets, appended to `out` (within its capacity).
+    /// Receives without waiting, at most `max` packets, appended to `out` (within its capacity). A driver may hand
+    /// out none while packets handed out before are not recorded.
     ///
     /// # Errors
     /// [`PortError::System`] for what cannot be waited out.

@@ -1,6 +1,6 @@
 //! Taking over from a dead predecessor (or from nobody: a new arena looks as if incarnation 0 had died at once).
 //!
-//! Order: the journal's pending line is completed; the recovery ring's heads are claimed; everything that the words give
+//! Order: the recovery ring's heads are claimed; the journal's pending line is completed; everything that the words give
 //! to an older incarnation of us, in no ring, is adopted by its role; packets found in the driver's vector are
 //! processed. What is in rings, or attached to a head that is on its way, is left alone.
 
@@ -29,14 +29,16 @@ struct Finds {
 
 impl Live {
     pub(crate) fn recover(&mut self, cx: &Context, rules: &Rules, pipeline: &Pipeline) -> Result<(), Stop> {
-        let pending = self.books.pending();
-        if let Some(line) = &pending {
-            self.repeat(cx, line)?;
-        }
+        // The recovery ring first: a head whose dissolving was interrupted is in it, and taking it by its word would make
+        // its entry there poison.
         let mut finds = Finds::default();
         let mut recovery = cx.recovery();
         while let Some(head) = recovery.pop()? {
             finds.heads.push(head);
+        }
+        let pending = self.books.pending();
+        if let Some(line) = &pending {
+            self.repeat(cx, line, &mut finds.heads)?;
         }
         cx.page.note(cx.now_ns, Event::Recovered, finds.heads.len() as u32);
         let mut refound = Vec::new();
@@ -45,6 +47,13 @@ impl Live {
         cx.page.note(cx.now_ns, Event::Adopted, finds.adopted);
         cx.page.add(RxCounter::Adopted as usize, u64::from(finds.adopted));
         self.index_frames(cx);
+        // The packet that a pending line has counted comes first: the next line would overwrite what tells so.
+        let counted = pending.filter(|l| l.operation == Operation::Packet).map(|l| l.extra);
+        if let Some(at) = finds.packets.iter().position(|(_, found)| counted == Some(found.position)) {
+            let (held, found) = finds.packets.remove(at);
+            self.refound(cx, rules, pipeline, held, found, true)?;
+        }
+        self.books.end();
         for head in finds.heads {
             self.resume(cx, rules, head)?;
         }
@@ -52,33 +61,42 @@ impl Live {
             let meta = cx.arena.extensions()[fragment.index() as usize].meta();
             self.place(cx, rules, pipeline, fragment, &meta)?;
         }
-        // Clear what is of no use, then process what was received and not recorded.
-        let counted = pending.filter(|l| l.operation == Operation::Packet).map(|l| l.extra);
+        for (held, found) in finds.packets {
+            self.refound(cx, rules, pipeline, held, found, false)?;
+        }
+        // What is left was recorded in the words, but its record in the vector not cleared any more.
         for old in &refound {
             self.port.recorded(old.position);
-        }
-        for (held, found) in finds.packets {
-            cx.page.add(RxCounter::Refound as usize, 1);
-            let Refound { data, peer, local, position, .. } = found;
-            let packet = Received { held, data, peer, local, position };
-            self.packet(cx, rules, pipeline, packet, counted == Some(position))?;
         }
         Ok(())
     }
 
+    /// Processes a packet that was received and not recorded.
+    fn refound(
+        &mut self,
+        cx: &Context,
+        rules: &Rules,
+        pipeline: &Pipeline,
+        held: Held,
+        found: Refound,
+        counted: bool,
+    ) -> Result<(), Stop> {
+        cx.page.add(RxCounter::Refound as usize, 1);
+        let Refound { data, peer, local, position, .. } = found;
+        self.packet(cx, rules, pipeline, Received { held, data, peer, local, position }, counted)
+    }
+
     /// Completes the operation that a predecessor had begun.
-    fn repeat(&mut self, cx: &Context, line: &Line) -> Result<(), Stop> {
+    fn repeat(&mut self, cx: &Context, line: &Line, heads: &mut Vec<Held>) -> Result<(), Stop> {
         match line.operation {
             Operation::Admit => self.books.repeat_admit(&cx.arena, line),
             // The counter is set; the rest follows with the packet itself.
             Operation::Packet => self.books.repeat(line),
             Operation::Dissolve => {
                 self.books.repeat(line);
-                let head = cx.table.get(line.index).filter(|_| line.index < cx.table.buffers());
-                // Once the head is free the operation had only to be ended.
-                if head.is_some_and(|d| d.role() == Role::Head)
-                    && let Some(head) = cx.table.take(line.index, cx.me)
-                {
+                // If the head was freed already, only the end was missing.
+                if let Some(at) = heads.iter().position(|h| h.index() == line.index) {
+                    let head = heads.swap_remove(at);
                     take_apart(&cx.arena, cx.me, line, head, &mut self.slots, &mut self.free)?;
                 }
                 self.books.end();

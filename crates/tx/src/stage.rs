@@ -19,6 +19,9 @@ use std::collections::VecDeque;
 
 /// Datagrams of one call to the driver.
 const BATCH: usize = 64;
+/// Deaths of tx in a row that may lie between a send and the look at its record. From one send of a buffer to the next its
+/// word changes hands at least four times: home, preprocess, infer, tx.
+const MAX_TAKEN: u32 = 3;
 /// How soon to try again when the driver's queue is full.
 const RETRY_NS: u64 = 200_000;
 
@@ -141,9 +144,11 @@ impl Live {
         if self.found.is_empty() {
             return false;
         }
-        // Taking it from the recovery ring added one to the sequence number.
-        let seq = cx.table.of(head).owner().seq.wrapping_sub(1);
-        let Some(at) = self.found.iter().position(|s| s.head == head.index() && s.seq == seq) else { return false };
+        // Each incarnation since then that took it from the recovery ring added one to the sequence number; a head that
+        // has been home in between is further on than that.
+        let seq = cx.table.of(head).owner().seq;
+        let same = |s: &Sent| s.head == head.index() && (1..=MAX_TAKEN).contains(&seq.wrapping_sub(s.seq));
+        let Some(at) = self.found.iter().position(same) else { return false };
         self.found.swap_remove(at);
         cx.page.add(TxCounter::FoundSent as usize, 1);
         true

@@ -6,6 +6,7 @@
 
 #![allow(clippy::borrow_as_ptr, reason = "the C interface takes addresses")]
 
+use super::ancillary::{self, CONTROL, Control};
 use super::{MAX_DATAGRAM, VECTOR};
 use crate::PortError;
 use arena::descriptor::DataRange;
@@ -17,15 +18,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 
-/// Bytes of ancillary data per message: packet info (32 with IPv6) and the overflow count (24), with room.
-const CONTROL: usize = 128;
-
 #[repr(C, align(64))]
 struct Memory {
     messages: [libc::mmsghdr; VECTOR],
     iovecs: [[libc::iovec; 2]; VECTOR],
     names: [libc::sockaddr_storage; VECTOR],
-    controls: [[u64; CONTROL / 8]; VECTOR],
+    controls: [Control; VECTOR],
     /// What stands at a position: `index:32 | seq:32`.
     records: [u64; VECTOR],
     /// 1: last datagram of its head.
@@ -154,7 +152,7 @@ impl Vector {
     pub(super) fn ancillary(&self, position: usize, port: u16) -> (Address, Option<u32>) {
         let memory = self.get();
         let len = memory.messages[position].msg_hdr.msg_controllen;
-        parse_control(bytes_of(&memory.controls[position]), len.min(CONTROL), port)
+        ancillary::parse(&memory.controls[position], len, port)
     }
 
     /// Places a datagram at `position` for sending: two parts, destination, source address.
@@ -168,7 +166,7 @@ impl Vector {
             *iovec = libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() };
         }
         let name_len = store_address(&mut memory.names[position], to);
-        let control_len = store_source(&mut memory.controls[position], d.from.get().map(|a| a.ip()), to.is_ipv4());
+        let control_len = ancillary::store_source(&mut memory.controls[position], d.from, to.is_ipv4());
         let header = &mut memory.messages[position].msg_hdr;
         header.msg_name = (&raw mut memory.names[position]).cast();
         header.msg_namelen = name_len;
@@ -205,14 +203,6 @@ impl Vector {
     }
 }
 
-fn bytes_of(words: &[u64; CONTROL / 8]) -> [u8; CONTROL] {
-    let mut bytes = [0; CONTROL];
-    for (chunk, word) in bytes.chunks_exact_mut(8).zip(words) {
-        chunk.copy_from_slice(&word.to_ne_bytes());
-    }
-    bytes
-}
-
 fn address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     match i32::from(name.ss_family) {
         libc::AF_INET => {
@@ -223,8 +213,12 @@ fn address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
         libc::AF_INET6 => {
             // SAFETY: as above.
             let a: &libc::sockaddr_in6 = unsafe { &*(&raw const *name).cast() };
-            let ip = Ipv6Addr::from(a.sin6_addr.s6_addr);
-            Some(SocketAddr::V6(SocketAddrV6::new(ip, u16::from_be(a.sin6_port), 0, a.sin6_scope_id)))
+            let (ip, port) = (Ipv6Addr::from(a.sin6_addr.s6_addr), u16::from_be(a.sin6_port));
+            // A socket on `::` serves IPv4 senders too; a rule that names an IPv4 prefix must know them.
+            Some(match ip.to_ipv4_mapped() {
+                Some(ip) => SocketAddr::new(IpAddr::V4(ip), port),
+                None => SocketAddr::V6(SocketAddrV6::new(ip, port, 0, a.sin6_scope_id)),
+            })
         }
         _ => None,
     }
@@ -254,64 +248,4 @@ fn store_address(name: &mut libc::sockaddr_storage, to: SocketAddr) -> u32 {
             size_of::<libc::sockaddr_in6>() as u32
         }
     }
-}
-
-// Ancillary data by hand (cmsg(3)): { len: usize, level: i32, type: i32, data }, each padded to 8 bytes.
-const CMSG_HEADER: usize = 16;
-
-fn parse_control(bytes: [u8; CONTROL], len: usize, port: u16) -> (Address, Option<u32>) {
-    let (mut local, mut dropped, mut at) = (Address::NONE, None, 0);
-    while at + CMSG_HEADER <= len {
-        let size = usize::from_ne_bytes(bytes[at..at + 8].try_into().unwrap_or_default());
-        if size < CMSG_HEADER || at + size > len {
-            break;
-        }
-        let int = |o: usize| i32::from_ne_bytes(bytes[o..o + 4].try_into().unwrap_or_default());
-        let data = &bytes[at + CMSG_HEADER..at + size];
-        match (int(at + 8), int(at + 12)) {
-            (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) if data.len() >= 4 => {
-                dropped = Some(int(at + CMSG_HEADER) as u32);
-            }
-            // struct in_pktinfo { ifindex, spec_dst, addr }: addr is where the packet was sent to.
-            (libc::IPPROTO_IP, libc::IP_PKTINFO) if data.len() >= 12 => {
-                let ip = Ipv4Addr::new(data[8], data[9], data[10], data[11]);
-                local = Address::new(SocketAddr::new(IpAddr::V4(ip), port));
-            }
-            // struct in6_pktinfo { addr, ifindex }.
-            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) if data.len() >= 16 => {
-                let mut octets = [0; 16];
-                octets.copy_from_slice(&data[..16]);
-                local = Address::new(SocketAddr::new(IpAddr::V6(Ipv6Addr::from(octets)), port));
-            }
-            _ => {}
-        }
-        at += size.next_multiple_of(8);
-    }
-    (local, dropped)
-}
-
-/// Writes the packet info that makes the kernel send from `source`; returns its length, 0 for none.
-fn store_source(control: &mut [u64; CONTROL / 8], source: Option<IpAddr>, to_ipv4: bool) -> usize {
-    let (level, kind, data, len): (i32, i32, [u8; 20], usize) = match source {
-        Some(IpAddr::V4(ip)) if to_ipv4 && !ip.is_unspecified() => {
-            let mut data = [0; 20];
-            data[4..8].copy_from_slice(&ip.octets()); // ipi_spec_dst
-            (libc::IPPROTO_IP, libc::IP_PKTINFO, data, 12)
-        }
-        Some(IpAddr::V6(ip)) if !to_ipv4 && !ip.is_unspecified() => {
-            let mut data = [0; 20];
-            data[..16].copy_from_slice(&ip.octets());
-            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, data, 20)
-        }
-        _ => return 0,
-    };
-    let mut bytes = [0_u8; CONTROL];
-    bytes[..8].copy_from_slice(&(CMSG_HEADER + len).to_ne_bytes());
-    bytes[8..12].copy_from_slice(&level.to_ne_bytes());
-    bytes[12..16].copy_from_slice(&kind.to_ne_bytes());
-    bytes[CMSG_HEADER..CMSG_HEADER + len].copy_from_slice(&data[..len]);
-    for (word, chunk) in control.iter_mut().zip(bytes.chunks_exact(8)) {
-        *word = u64::from_ne_bytes(chunk.try_into().unwrap_or_default());
-    }
-    (CMSG_HEADER + len).next_multiple_of(8)
 }

@@ -6,7 +6,7 @@ use arena::region::{HugePages, Region};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Socket and vectors, held by the supervisor.
 #[derive(Debug)]
@@ -34,6 +34,7 @@ impl Host {
         rustix::net::bind(&socket, &listen).map_err(|e| match e {
             Errno::ADDRINUSE => PortError::InUse(listen),
             Errno::ADDRNOTAVAIL => PortError::NotLocal(listen),
+            Errno::ACCESS => PortError::Privileged(listen),
             source => PortError::System { call: "bind", source },
         })?;
         let granted = sockopt::socket_recv_buffer_size(&socket).map_err(PortError::system("SO_RCVBUF"))?;
@@ -65,11 +66,21 @@ impl Host {
 
     /// What rx-gateway inherits: socket, vector.
     pub fn rx_fds(&self) -> Vec<RawFd> {
-        vec![self.socket.as_raw_fd(), self.rx_vector.rw.as_raw_fd()]
+        self.rx_descriptors().map(|fd| fd.as_raw_fd()).into()
     }
 
     /// What tx inherits: socket, vector.
     pub fn tx_fds(&self) -> Vec<RawFd> {
-        vec![self.socket.as_raw_fd(), self.tx_vector.rw.as_raw_fd()]
+        self.tx_descriptors().map(|fd| fd.as_raw_fd()).into()
+    }
+
+    /// The descriptors of [`Host::rx_fds`], for whoever duplicates them.
+    pub fn rx_descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [self.socket.as_fd(), self.rx_vector.rw.as_fd()]
+    }
+
+    /// The descriptors of [`Host::tx_fds`], for whoever duplicates them.
+    pub fn tx_descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [self.socket.as_fd(), self.tx_vector.rw.as_fd()]
     }
 }

@@ -4,6 +4,7 @@
 //! and only it and the stage map, with every `msg_len` zeroed before the call: after a SIGKILL between the kernel's
 //! dequeue and the process's own record, the successor finds what was received (or sent) by its `msg_len`.
 
+mod ancillary;
 mod ffi;
 mod host;
 mod rx;

@@ -19,8 +19,10 @@ pub struct UdpRx {
     buffers: Vec<Option<Held>>,
     /// Positions `0..depth` are used.
     depth: usize,
-    /// Positions whose packets have been handed out and are not recorded yet.
-    unrecorded: usize,
+    /// Which positions' packets have been handed out (or found again) and are not recorded yet.
+    unrecorded: [bool; VECTOR],
+    /// How many these are.
+    unrecorded_count: usize,
     port: u16,
     dropped: u64,
     dropped_last: u32,
@@ -38,11 +40,17 @@ impl UdpRx {
             socket,
             buffers: (0..VECTOR).map(|_| None).collect(),
             depth: burst.clamp(1, VECTOR),
-            unrecorded: 0,
+            unrecorded: [false; VECTOR],
+            unrecorded_count: 0,
             port,
             dropped: 0,
             dropped_last: 0,
         })
+    }
+
+    fn hand_out(&mut self, position: usize) {
+        self.unrecorded_count += usize::from(!self.unrecorded[position]);
+        self.unrecorded[position] = true;
     }
 
     fn note_dropped(&mut self, now: Option<u32>) {
@@ -59,6 +67,7 @@ impl RxPort for UdpRx {
             if self.vector.len(position) == 0 {
                 continue;
             }
+            self.hand_out(position);
             let (index, seq, _) = self.vector.record(position);
             let (local, _) = self.vector.ancillary(position, self.port);
             found.push(Refound {
@@ -73,12 +82,15 @@ impl RxPort for UdpRx {
     }
 
     fn wants(&self) -> usize {
+        if self.unrecorded_count > 0 {
+            return 0; // A refill would overwrite positions that a successor may have to find.
+        }
         self.buffers[..self.depth].iter().filter(|b| b.is_none()).count()
     }
 
     fn offer(&mut self, arena: &Arena, free: &mut Vec<Held>) {
-        if self.unrecorded > 0 {
-            return; // A refill would overwrite positions that a successor may have to find.
+        if self.wants() == 0 {
+            return;
         }
         for position in 0..self.depth {
             if self.buffers[position].is_some() {
@@ -95,7 +107,7 @@ impl RxPort for UdpRx {
     }
 
     fn receive(&mut self, out: &mut Vec<Received>, max: usize) -> Result<usize, PortError> {
-        if self.unrecorded > 0 {
+        if self.unrecorded_count > 0 {
             return Ok(0);
         }
         let first = self.buffers[..self.depth].iter().position(Option::is_some).unwrap_or(self.depth);
@@ -115,20 +127,22 @@ impl RxPort for UdpRx {
         }
         for position in first..first + n {
             let Some(held) = self.buffers[position].take() else { continue };
+            self.hand_out(position);
             let (local, dropped) = self.vector.ancillary(position, self.port);
             self.note_dropped(dropped);
             let data = self.vector.data(position);
             let peer = self.vector.peer(position);
             out.push(Received { held, data, peer, local, position: position as u32 });
         }
-        self.unrecorded = n;
         Ok(n)
     }
 
     fn recorded(&mut self, position: u32) {
-        if (position as usize) < VECTOR {
-            self.vector.clear(position as usize);
-            self.unrecorded = self.unrecorded.saturating_sub(1);
+        let position = position as usize;
+        if position < VECTOR {
+            self.vector.clear(position);
+            self.unrecorded_count -= usize::from(self.unrecorded[position]);
+            self.unrecorded[position] = false;
         }
     }
 

@@ -65,8 +65,8 @@ impl TxPort for UdpTx {
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN | Errno::NOBUFS) => return Ok(()),
-                Err(Errno::BADF | Errno::NOTSOCK | Errno::FAULT) => {
-                    return Err(PortError::System { call: "sendmmsg", source: Errno::BADF });
+                Err(source @ (Errno::BADF | Errno::NOTSOCK | Errno::FAULT)) => {
+                    return Err(PortError::System { call: "sendmmsg", source });
                 }
                 // About this datagram alone: unreachable, too long for the route, an ICMP error of an earlier one.
                 Err(_) => {

@@ -81,6 +81,12 @@ pub enum ImageError {
     /// The JPEG does not decode.
     #[error("not a JPEG that can be decoded ({0}): check the encoder and that the whole file was sent")]
     Decode(#[source] DecodeErrors),
+    /// The JPEG has no end marker. The decoder alone would show what is missing at the end as gray.
+    #[error("JPEG of {actual} bytes has no end marker (EOI): its end is missing, send the whole file")]
+    JpegCut {
+        /// Bytes that came.
+        actual: u64,
+    },
     /// The JPEG's components are neither gray nor convertible to RGB.
     #[error("JPEG with {components} components is not supported: send gray, YCbCr, RGB or CMYK")]
     JpegComponents {

@@ -184,7 +184,8 @@ mod tests {
         assert_eq!(half_start, start / 2);
         let mut expected = vec![0.0; half_weights.len()];
         for (offset, weight) in weights.iter().enumerate() {
-            expected[(start + offset) / 2 - half_start] += weight;
+            let sample = start + offset;
+            expected[sample / 2 - half_start] += weight;
         }
         assert_eq!(half_weights, expected);
     }

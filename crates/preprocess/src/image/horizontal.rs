@@ -105,9 +105,9 @@ mod tests {
         let row = [1u16, 10, 100, 3, 30, 300, 5, 50, 500, 7, 70, 700, 9999];
         let mut pixels = [[0.0; 4]; 2];
         halving(4).three(&row, &mut pixels);
-        assert_eq!(pixels.map(|[a, b, c, _]| [a, b, c]), [[2.0, 20.0, 200.0], [6.0, 60.0, 600.0]]);
+        assert_eq!(pixels.map(|[a, b, c, _]| [a as u32, b as u32, c as u32]), [[2, 20, 200], [6, 60, 600]]);
         halving(4).one::<3>(&row[1..], 2, &mut pixels);
-        assert_eq!(pixels.map(|pixel| pixel[2]), [20.0, 60.0]);
+        assert_eq!(pixels.map(|pixel| pixel[2] as u32), [20, 60]);
     }
 
     #[test]

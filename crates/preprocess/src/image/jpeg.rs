@@ -1,4 +1,7 @@
 //! JPEG decoding into memory reserved at start-up.
+//!
+//! Strict: a file that is cut, or has a marker where none belongs, is refused. One thing passes: an end marker before the last block. The
+//! decoder shows what is missing as gray; only an encoder can produce such a file, since packets carry a checksum.
 
 use super::error::ImageError;
 use super::format::{Geometry, PixelFormat};
@@ -11,6 +14,9 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 /// Most scans of a progressive JPEG. Encoders use about ten; each costs a pass over the image, so a hostile file must not have thousands.
 const SCANS_MAX: usize = 64;
+
+/// Marker EOI (ITU-T T.81, table B.1).
+const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
 
 /// The decoder's memory.
 #[derive(Debug)]
@@ -57,6 +63,11 @@ impl Decoder {
             Some(file) => (file, 0),
             None => (gather(source, &mut self.gathered), source.len()),
         };
+        // Even a strict decoder forgives a missing last row of blocks. Entropy-coded data cannot contain this marker; bytes after it are
+        // common (cameras pad), so it is looked for from the end.
+        if !file.ends_with(&END_OF_IMAGE) && !file.windows(2).rev().any(|pair| pair == END_OF_IMAGE) {
+            return Err(ImageError::JpegCut { actual: file.len() as u64 });
+        }
         // The decoder's own size limits would report an image beyond them as just another decoding error; headers allocate nothing
         // that grows with the size, and the size is checked right after them.
         let options = DecoderOptions::default()

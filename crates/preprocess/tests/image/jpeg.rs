@@ -113,11 +113,37 @@ fn files_that_are_too_large() {
 
 #[test]
 fn broken_files_are_refused() {
-    let file = rgb_file();
-    for broken in [&[][..], &file[..20], &file[..file.len() / 2], &file[2..], &noise_bytes(5_000, 5)] {
-        let refused = run_segments(unscaled(Color::Rgb), &[broken], FROM_FILE);
-        assert!(matches!(refused, Err(ImageError::Decode(_) | ImageError::NoSize { .. })), "{refused:?}");
+    // A marker that has no place in the middle of a scan.
+    let mut marked = encode(&noise_bytes(picture(3).len(), 8), ColorType::Rgb, false, SamplingFactor::F_1_1);
+    let middle = marked.len() / 2;
+    marked[middle..middle + 2].copy_from_slice(&[0xff, 0x33]);
+    for broken in [&[][..], &rgb_file()[2..], &marked, &noise_bytes(5_000, 5)] {
+        let refused = run_segments(unscaled(Color::Rgb), &[broken], FROM_FILE).map(|(_, report)| report);
+        assert!(matches!(refused, Err(ImageError::Decode(_) | ImageError::JpegCut { .. })), "{refused:?}");
     }
+}
+
+#[test]
+fn cut_files_are_refused_not_filled_with_gray() {
+    let noise = noise_bytes(picture(3).len(), 8);
+    let spec = unscaled(Color::Rgb);
+    let mut preprocessor = Preprocessor::new(spec, LIMITS).expect("valid");
+    let mut tensor = vec![0.0; spec.elements()];
+    for progressive in [false, true] {
+        let file = encode(&noise, ColorType::Rgb, progressive, SamplingFactor::F_1_1);
+        for len in (0..file.len()).step_by(37).chain([file.len() - 1]) {
+            let refused = preprocessor.run(&Source::new(&[&file[..len]]), FROM_FILE, &mut tensor);
+            assert!(matches!(refused, Err(ImageError::JpegCut { .. })), "{len} of {} bytes: {refused:?}", file.len());
+        }
+    }
+}
+
+#[test]
+fn bytes_after_the_end_are_ignored() {
+    let mut file = rgb_file();
+    let expected = run(unscaled(Color::Rgb), &file, FROM_FILE);
+    file.extend([0; 77]);
+    assert_eq!(run(unscaled(Color::Rgb), &file, FROM_FILE), expected);
 }
 
 proptest! {

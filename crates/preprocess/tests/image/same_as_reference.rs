@@ -1,8 +1,8 @@
 //! Every raw format, filter, layout and colour order against the f64 oracle.
 
 use crate::reference;
-use crate::support::{noise_frame, run};
-use preprocess::image::{Color, Geometry, Layout, PixelFormat, Resize, TensorSpec};
+use crate::support::{LIMITS, next_noise, noise_frame, run};
+use preprocess::image::{Color, Geometry, Layout, PixelFormat, Preprocessor, Resize, Source, TensorSpec};
 use proptest::prelude::*;
 
 const FORMATS: [PixelFormat; 5] =
@@ -77,6 +77,22 @@ fn as_many_rows_as_sums_in_16_bits_bear() {
     let white = vec![255; geometry.raw_bytes().expect("raw") as usize];
     let error = worst_error(&spec(4, 5, Resize::BilinearAntialias), &white, geometry);
     assert!(error < ERROR_MAX, "off by {error} steps");
+}
+
+#[test]
+fn sizes_and_formats_in_turn_do_not_mix_their_filters() {
+    let spec = spec(6, 5, Resize::BilinearAntialias);
+    let mut preprocessor = Preprocessor::new(spec, LIMITS).expect("valid");
+    let mut tensor = vec![0.0; spec.elements()];
+    let mut noise = 1;
+    for _ in 0..300 {
+        let (width, height) = (20 + (next_noise(&mut noise) >> 28) % 5, 20 + (next_noise(&mut noise) >> 28) % 5);
+        let format = FORMATS[(next_noise(&mut noise) >> 28) as usize % FORMATS.len()];
+        let geometry = Geometry { width, height, format };
+        let frame = noise_frame(geometry, noise);
+        preprocessor.run(&Source::new(&[&frame]), geometry, &mut tensor).expect("valid");
+        assert_eq!(tensor, run(spec, &frame, geometry));
+    }
 }
 
 #[test]

@@ -1,0 +1,64 @@
+//! `flumeway check`: what a configuration comes to on this machine.
+
+use std::path::PathBuf;
+
+use config::{MachineFacts, ModelFacts, Pipeline, Plan};
+use flumeway::failure::{ExitStatus, Failure};
+use supervisor::StartError;
+
+use crate::output;
+
+const LONG_ABOUT: &str = "\
+Read a configuration, check every value, and print what it comes to on this machine: processes and cores, rings, memory, \
+and what the machine lacks. Nothing is started; flumeway-infer is asked for the network's shapes.";
+
+/// Validate a configuration and print the plan.
+#[derive(Debug, clap::Args)]
+#[command(long_about = LONG_ABOUT, after_help = "Examples:\n  flumeway check pipeline.toml\n  flumeway check pipeline.toml --json")]
+pub(crate) struct Args {
+    /// The configuration
+    #[arg(value_name = "CONFIG")]
+    config: PathBuf,
+    /// Print the plan as one line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(crate) fn execute(args: &Args) -> Result<ExitStatus, Failure> {
+    let pipeline = Pipeline::load(&args.config)?;
+    let (model, missing) = model_facts(&pipeline)?;
+    let plan = config::plan(&pipeline, &MachineFacts::detect(), &model)?;
+    print(&plan, missing.as_deref(), args.json)?;
+    Ok(if plan.can_start() { ExitStatus::Success } else { ExitStatus::Environment })
+}
+
+/// The network's shapes; if there is no executable to ask, none, and why.
+fn model_facts(pipeline: &Pipeline) -> Result<(ModelFacts, Option<String>), Failure> {
+    match supervisor::describe(pipeline) {
+        Ok(model) => Ok((model, None)),
+        Err(error @ StartError::Binary { .. }) => Ok((ModelFacts::default(), Some(error.to_string()))),
+        Err(error @ StartError::Model(_)) => {
+            // The file was readable when the configuration was read, so the engine's word is about what is in it.
+            let key = "infer.model";
+            Err(pipeline.error_at(key, &format!(": {error}"), "name a network that the engine can run").into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn print(plan: &Plan, missing: Option<&str>, is_json: bool) -> Result<(), Failure> {
+    if !is_json {
+        output::line(plan.to_string().trim_end());
+        if let Some(missing) = missing {
+            output::line(format_args!(
+                "\nThe network's sizes are not known and not part of the memory above: {missing}"
+            ));
+        }
+        return Ok(());
+    }
+    let mut value = serde_json::to_value(plan).map_err(|error| Failure::environment(format!("no JSON: {error}")))?;
+    value["ok"] = plan.can_start().into();
+    value["model_unknown"] = missing.into();
+    output::line(value);
+    Ok(())
+}

@@ -1,0 +1,217 @@
+//! `flumeway ctl`: talks to a running pipeline.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Subcommand;
+use flumeway::control::Control;
+use flumeway::failure::{ExitStatus, Failure};
+use serde_json::{Value, json};
+
+use super::ctl_text;
+use crate::output;
+
+/// For answers that the supervisor gives at once.
+const PROMPT: Duration = Duration::from_secs(10);
+/// For those that it gives when the work is done; `drain_ms` may be minutes.
+const DONE: Duration = Duration::from_secs(1_300);
+
+const LONG_ABOUT: &str = "\
+Talk to a running pipeline through its control socket: look at it, restart or kill stages, stop it, change its \
+configuration. The socket is that of the pipeline called `flumeway`, unless --name or --socket says otherwise.";
+
+const EXAMPLES: &str = "\
+Examples:
+  flumeway ctl status
+  flumeway ctl ledger --json
+  flumeway ctl restart infer            replace the running processes, without losing a frame
+  flumeway ctl kill preprocess.0 --signal SEGV
+  flumeway ctl reload pipeline.toml     streams, policies and deadlines, without a gap
+  flumeway ctl --name camera-7 stop
+
+A stage is named as in `status` (infer.0), or by its kind (infer), which means all of that kind.";
+
+/// Talk to a running pipeline.
+#[derive(Debug, clap::Args)]
+#[command(long_about = LONG_ABOUT, after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The pipeline's control socket
+    #[arg(long, global = true, value_name = "PATH", conflicts_with = "name")]
+    socket: Option<PathBuf>,
+    /// The pipeline's name, [pipeline] name in its configuration
+    #[arg(long, global = true, value_name = "NAME", default_value = "flumeway")]
+    name: String,
+    /// Print the answer as one line of JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    order: Order,
+}
+
+#[derive(Debug, Subcommand)]
+enum Order {
+    /// Stages, rings, latencies
+    Status,
+    /// What became of every frame and packet, and whether the ledger balances
+    Ledger,
+    /// Where every buffer and slot is, and whether each is in exactly one place
+    Audit,
+    /// The deaths that were recovered from, and how long each recovery took
+    Recoveries,
+    /// Replace a stage's processes, without losing a frame
+    Restart {
+        /// As in `status`, or a kind
+        stage: String,
+    },
+    /// Send a signal to a stage
+    Kill {
+        /// As in `status`, or a kind
+        stage: String,
+        /// Name or number
+        #[arg(long, value_name = "SIGNAL", default_value = "KILL", value_parser = parse_signal)]
+        signal: i32,
+    },
+    /// Finish what is under way and take nothing new
+    Drain,
+    /// Take frames again after `drain`
+    Resume,
+    /// Drain, then end the pipeline
+    Stop,
+    /// Apply what a changed configuration changes, and name what needs a restart
+    Reload {
+        /// The changed pipeline.toml
+        config: PathBuf,
+    },
+    /// Stop a stage at a named point of its protocol (for builds that have kill points)
+    Killpoint {
+        /// As in `status`
+        stage: String,
+        /// Name of the point; `none` disarms
+        point: String,
+    },
+}
+
+pub(crate) fn execute(args: &Args) -> Result<ExitStatus, Failure> {
+    let (request, timeout) = request(&args.order)?;
+    let path = args.socket.clone().unwrap_or_else(|| config::default_control_socket(&args.name));
+    let answer = Control::connect(&path)?.request(&request, timeout)?;
+    if args.json {
+        output::line(&answer);
+    } else {
+        output::line(text(&args.order, &answer));
+    }
+    Ok(verdict(&args.order, &answer))
+}
+
+fn request(order: &Order) -> Result<(Value, Duration), Failure> {
+    Ok(match order {
+        Order::Status => (json!({"command": "status"}), PROMPT),
+        Order::Ledger => (json!({"command": "ledger"}), PROMPT),
+        Order::Audit => (json!({"command": "audit"}), PROMPT),
+        Order::Recoveries => (json!({"command": "recoveries"}), PROMPT),
+        Order::Restart { stage } => (json!({"command": "restart", "stage": stage}), DONE),
+        Order::Kill { stage, signal } => (json!({"command": "kill", "stage": stage, "signal": signal}), PROMPT),
+        Order::Drain => (json!({"command": "drain"}), DONE),
+        Order::Resume => (json!({"command": "resume"}), PROMPT),
+        Order::Stop => (json!({"command": "stop"}), DONE),
+        Order::Reload { config } => {
+            // Read here first: mistakes are shown with their line, and the supervisor is not bothered with them.
+            config::Pipeline::load(config)?;
+            let path = std::path::absolute(config).map_err(Failure::usage)?;
+            let path = path
+                .to_str()
+                .ok_or_else(|| Failure::usage(format!("{} is not UTF-8; rename the file", path.display())))?;
+            (json!({"command": "reload", "config": path}), PROMPT)
+        }
+        Order::Killpoint { stage, point } => (json!({"command": "killpoint", "stage": stage, "point": point}), PROMPT),
+    })
+}
+
+fn text(order: &Order, answer: &Value) -> String {
+    match order {
+        Order::Status => ctl_text::status(answer),
+        Order::Ledger => ctl_text::ledger(answer),
+        Order::Audit => ctl_text::audit(answer),
+        Order::Recoveries => ctl_text::recoveries(answer),
+        Order::Reload { .. } => ctl_text::reload(answer),
+        Order::Restart { stage } => format!("{stage} restarted"),
+        Order::Kill { stage, signal } => format!("signal {signal} sent to {stage}"),
+        Order::Drain => "drained: every frame is finished, none are taken; `flumeway ctl resume` goes on".to_owned(),
+        Order::Resume => "frames are taken again".to_owned(),
+        Order::Stop => "stopped".to_owned(),
+        Order::Killpoint { stage, point } => format!("{stage} stops at {point}"),
+    }
+}
+
+/// An answer may be given and still be bad news.
+fn verdict(order: &Order, answer: &Value) -> ExitStatus {
+    let is_bad = |key: &str| answer.get(key).and_then(Value::as_bool) == Some(false);
+    let is_unsound = answer["audit"]["sound"] == Value::Bool(false);
+    match order {
+        Order::Ledger if is_bad("balanced") || is_unsound => ExitStatus::Verdict,
+        Order::Audit if is_bad("sound") || is_unsound => ExitStatus::Verdict,
+        Order::Stop if is_bad("clean") => ExitStatus::Verdict,
+        _ => ExitStatus::Success,
+    }
+}
+
+/// Numbers by `signal(7)`, the same on every architecture that stages run on.
+const SIGNALS: [(&str, i32); 16] = [
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ILL", 4),
+    ("TRAP", 5),
+    ("ABRT", 6),
+    ("BUS", 7),
+    ("FPE", 8),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("SEGV", 11),
+    ("USR2", 12),
+    ("PIPE", 13),
+    ("TERM", 15),
+    ("CONT", 18),
+    ("STOP", 19),
+];
+
+fn parse_signal(text: &str) -> Result<i32, String> {
+    if let Ok(number) = text.parse::<i32>() {
+        return if (1..=31).contains(&number) { Ok(number) } else { Err("write a number from 1 to 31".to_owned()) };
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let known = SIGNALS.iter().find(|(known, _)| *known == name);
+    known
+        .map(|&(_, number)| number)
+        .ok_or_else(|| "write a number, or a name such as KILL, TERM, SEGV, STOP".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_names_and_numbers() {
+        for (text, number) in [("9", 9), ("KILL", 9), ("sigsegv", 11), ("SIGTERM", 15), ("stop", 19)] {
+            assert_eq!(parse_signal(text), Ok(number));
+        }
+        assert!(parse_signal("0").is_err() && parse_signal("32").is_err() && parse_signal("SIGNAL").is_err());
+    }
+
+    #[test]
+    fn bad_news_is_a_bad_verdict() {
+        let ledger = |balanced: bool, sound: bool| json!({"balanced": balanced, "audit": {"sound": sound}});
+        assert_eq!(verdict(&Order::Ledger, &ledger(true, true)), ExitStatus::Success);
+        assert_eq!(verdict(&Order::Ledger, &ledger(false, true)), ExitStatus::Verdict);
+        assert_eq!(verdict(&Order::Ledger, &ledger(true, false)), ExitStatus::Verdict);
+        assert_eq!(verdict(&Order::Stop, &json!({"ok": true})), ExitStatus::Success);
+        assert_eq!(verdict(&Order::Stop, &json!({"clean": false})), ExitStatus::Verdict);
+    }
+
+    #[test]
+    fn requests_carry_their_arguments() {
+        let (request, _) = request(&Order::Kill { stage: "infer".to_owned(), signal: 9 }).unwrap();
+        assert_eq!(request, json!({"command": "kill", "stage": "infer", "signal": 9}));
+    }
+}

@@ -1,0 +1,116 @@
+//! Everything about the processes, rings and memory as JSON.
+
+use super::{microseconds, ok};
+use crate::instance::{Phase, Unit};
+use crate::recovery::kill_point_hit;
+use crate::start::Supervisor;
+use arena::counters::{InferCounter, PreCounter, RxCounter, TxCounter};
+use arena::histogram::Histogram;
+use arena::page::StagePage;
+use arena::sync::Ordering;
+use arena::topology::RingKind;
+use arena::{Geometry, OwnerId, StageKind, now_ns};
+use serde_json::{Map, Value, json};
+
+/// The status of a pipeline, as the control socket answers it.
+pub fn status_json(supervisor: &Supervisor) -> Value {
+    let arena = &supervisor.holdings.arena;
+    let regions = &supervisor.holdings.regions;
+    let now_ns = now_ns();
+    let stages: Vec<Value> =
+        supervisor.units.iter().filter_map(|u| Some(stage(u, arena.page(u.id)?, now_ns))).collect();
+    let rings: Vec<Value> = arena
+        .layout()
+        .rings
+        .iter()
+        .map(|spec| {
+            json!({
+                "id": spec.id.0, "kind": ring_kind(spec.kind),
+                "from": owner_name(arena.geometry(), spec.from), "to": owner_name(arena.geometry(), spec.to),
+                "depth": arena.ring(spec.id).depth(), "capacity": spec.capacity,
+            })
+        })
+        .collect();
+    ok(json!({
+        "name": supervisor.pipeline.general.name,
+        "state": supervisor.mode.name(),
+        "pid": std::process::id(),
+        "uptime_ms": now_ns.saturating_sub(supervisor.started_ns) / 1_000_000,
+        "listen": supervisor.holdings.host.local_addr().to_string(),
+        "control_socket": supervisor.control.path(),
+        "stages": stages,
+        "rings": rings,
+        "arena": {
+            "buffers": arena.geometry().buffers,
+            "slots": arena.geometry().slots,
+            "hugepages": regions.packets.huge,
+            "bytes": {
+                "control": regions.control.len, "packets": regions.packets.len,
+                "inputs": regions.inputs.len, "outputs": regions.outputs.len,
+            },
+        },
+        "config_generation": supervisor.generation,
+    }))
+}
+
+fn stage(unit: &Unit, page: &StagePage, now_ns: u64) -> Value {
+    let heartbeat_ns = page.heartbeat_ns.load(Ordering::Acquire);
+    let parked_reason = match &unit.phase {
+        Phase::Parked { reason } => Some(reason),
+        _ => None,
+    };
+    json!({
+        "name": unit.name(),
+        "owner": unit.id.0,
+        "pid": unit.process.as_ref().map(|p| p.pid),
+        "state": unit.phase.name(),
+        "incarnation": unit.incarnation,
+        "restarts": unit.incarnation.saturating_sub(1),
+        "interruptions": unit.interruptions,
+        "last_death": unit.last_death,
+        "heartbeat_age_ms": (heartbeat_ns > 0).then(|| now_ns.saturating_sub(heartbeat_ns) / 1_000_000),
+        "core": unit.core,
+        "sleeping": page.sleeping.load(Ordering::Acquire) != 0,
+        "parked_reason": parked_reason,
+        "kill_point_hit": kill_point_hit(page),
+        "held_buffers": page.held_buffers.load(Ordering::Relaxed),
+        "held_slots": page.held_slots.load(Ordering::Relaxed),
+        "config_generation": page.config_generation.load(Ordering::Acquire),
+        "counters": counters(unit.kind(), page),
+        "latency_us": {
+            "wait": latency(&page.wait), "work": latency(&page.work), "since_arrival": latency(&page.since_arrival),
+        },
+    })
+}
+
+fn counters(kind: StageKind, page: &StagePage) -> Map<String, Value> {
+    let all = match kind {
+        StageKind::RxGateway => RxCounter::ALL,
+        StageKind::Preprocess => PreCounter::ALL,
+        StageKind::Infer => InferCounter::ALL,
+        StageKind::Tx => TxCounter::ALL,
+    };
+    all.iter().map(|(cell, name)| ((*name).to_owned(), json!(page.counter(*cell)))).collect()
+}
+
+fn latency(histogram: &Histogram) -> Value {
+    let us = |ns| json!(microseconds(ns));
+    json!({
+        "count": histogram.count(), "p50": us(histogram.quantile_ns(0.5)), "p99": us(histogram.quantile_ns(0.99)),
+        "max": us(histogram.max_ns()), "mean": us(histogram.mean_ns()),
+    })
+}
+
+fn ring_kind(kind: RingKind) -> &'static str {
+    match kind {
+        RingKind::Forward => "forward",
+        RingKind::Slots => "slots",
+        RingKind::Status => "status",
+        RingKind::Home => "home",
+        RingKind::Recovery => "recovery",
+    }
+}
+
+fn owner_name(geometry: Geometry, id: OwnerId) -> String {
+    geometry.instance(id).map_or_else(|| format!("{id:?}"), arena::Instance::name)
+}

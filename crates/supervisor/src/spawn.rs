@@ -1,0 +1,81 @@
+//! Starting a stage process, and signals as a descriptor: what needs system calls that have no safe form.
+
+#![allow(unsafe_code, reason = "the one place of this crate that design section 5 names")]
+
+use arena::launch::{Launch, VARIABLE};
+use config::StageUser;
+use rustix::process::{Pid, PidfdFlags};
+use rustix::thread::CpuSet;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Starts `binary` as the process that `launch` describes; it inherits exactly the descriptors named there.
+///
+/// It gets a process group of its own, so that Ctrl-C on the terminal reaches the supervisor alone, and the signal mask
+/// and cores that the supervisor was started with. Returns its process id and pidfd.
+pub(crate) fn spawn(
+    binary: &Path,
+    launch: &Launch,
+    user: Option<StageUser>,
+    cpus: CpuSet,
+) -> io::Result<(u32, OwnedFd)> {
+    let mut command = Command::new(binary);
+    command.env(VARIABLE, launch.encode()).process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
+    if let Some(user) = user {
+        command.uid(user.uid).gid(user.gid);
+    }
+    let inherited = launch.descriptors();
+    let prepare = move || {
+        for fd in &inherited {
+            // SAFETY: needed because the descriptor belongs to structures that stay in the parent. It is open: fork copied
+            // the descriptor table, and the caller borrows the owners of all of them for the whole call.
+            let fd = unsafe { BorrowedFd::borrow_raw(*fd) };
+            rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
+        }
+        // Cores are a hint: if the set shrank meanwhile, the stage runs where it may.
+        let _ = rustix::thread::sched_setaffinity(None, &cpus);
+        set_mask(libc::SIG_SETMASK, &[]).map(drop)
+    };
+    // SAFETY: needed to clear close-on-exec in the child alone; doing it in the parent would leak the descriptors into
+    // whatever else is started meanwhile. Between fork and exec the closure makes raw system calls only and touches
+    // memory that existed before; it takes no lock and allocates nothing.
+    unsafe { command.pre_exec(prepare) };
+    let child = command.spawn()?;
+    let pid = child.id();
+    let handle = Pid::from_raw(pid as i32).ok_or(io::ErrorKind::InvalidData)?;
+    // Nobody has waited for the child, so the number is still its own.
+    Ok((pid, rustix::process::pidfd_open(handle, PidfdFlags::empty())?))
+}
+
+fn set_mask(how: libc::c_int, signals: &[libc::c_int]) -> io::Result<libc::sigset_t> {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: needed because there is no safe call for signal masks. The set is initialised by sigemptyset before any
+    // other use; both pointers are valid for the calls.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        for signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), *signal);
+        }
+        match libc::pthread_sigmask(how, set.as_ptr(), std::ptr::null_mut()) {
+            0 => Ok(set.assume_init()),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+}
+
+/// Blocks SIGTERM and SIGINT in this thread and returns a descriptor that is readable when one arrives.
+pub(crate) fn watch_termination() -> io::Result<OwnedFd> {
+    let set = set_mask(libc::SIG_BLOCK, &[libc::SIGTERM, libc::SIGINT])?;
+    // SAFETY: needed because rustix has no signalfd. The set is initialised and valid for the call.
+    let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just created and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

@@ -1,0 +1,159 @@
+//! Starting a pipeline.
+
+use crate::ask::{check_layouts, describe};
+use crate::control::Control;
+use crate::death::oom_kills;
+use crate::error::StartError;
+use crate::holdings::Holdings;
+use crate::instance::Unit;
+use crate::options::{Options, StopHandle};
+use crate::orders::Order;
+use crate::quarantine::{Quarantine, StatusPath};
+use crate::recovery::Records;
+use crate::spawn;
+use crate::stop::Mode;
+use arena::reclaim::Marks;
+use arena::{Arena, Instance, StageKind, now_ns};
+use config::{InstanceKind, MachineFacts, ModelFacts, Pipeline, Topology};
+use rustix::event::EventfdFlags;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A running pipeline and everything it is made of. Dropped without [`Supervisor::run`], it kills its stages.
+#[derive(Debug)]
+pub struct Supervisor {
+    pub(crate) units: Vec<Unit>,
+    pub(crate) holdings: Holdings,
+    pub(crate) control: Control,
+    /// The configuration as it was loaded.
+    pub(crate) source: Pipeline,
+    /// The same with every `auto` resolved: what the stages run with.
+    pub(crate) pipeline: Pipeline,
+    pub(crate) topology: Topology,
+    pub(crate) model: ModelFacts,
+    pub(crate) generation: u64,
+    pub(crate) reloaded_ns: u64,
+    pub(crate) mode: Mode,
+    pub(crate) orders: Vec<Order>,
+    pub(crate) records: Records,
+    pub(crate) quarantine: Quarantine,
+    pub(crate) status_path: StatusPath,
+    pub(crate) marks: Marks,
+    pub(crate) signals: Option<OwnedFd>,
+    pub(crate) stop_asked: Arc<OwnedFd>,
+    pub(crate) oom_kills: u64,
+    pub(crate) started_ns: u64,
+    pub(crate) ticked_ns: u64,
+    /// Why the end will not be clean.
+    pub(crate) problems: Vec<String>,
+}
+
+impl Supervisor {
+    /// Checks the executables, asks for the model's shapes, creates arena, sockets and control socket, and starts every
+    /// stage. Frames are taken as soon as the stages have loaded; [`Supervisor::run`] must be called at once.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left behind.
+    pub fn start(pipeline: Pipeline, options: &Options) -> Result<Self, StartError> {
+        let machine = MachineFacts::detect();
+        let topology = Topology::new(&pipeline, &machine.cpus)?;
+        check_layouts(&pipeline.supervisor.bin_dir)?;
+        let model = describe(&pipeline)?;
+        let source = pipeline.clone();
+        let mut pipeline = pipeline;
+        pipeline.resolve(&topology, &model)?;
+        // Before the arena: a second supervisor of the same name must not take memory from the first.
+        let control = Control::open(&pipeline.supervisor.control_socket)?;
+        let signals = options.signals.then(spawn::watch_termination).transpose();
+        let signals = signals.map_err(StartError::system("signalfd"))?;
+        let stop_asked = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(StartError::system("eventfd"))?;
+        let holdings = Holdings::create(&pipeline)?;
+        let units = units(&holdings.arena, &topology);
+        let status_path = StatusPath::open(&holdings.arena)
+            .ok_or(rustix::io::Errno::INVAL)
+            .map_err(StartError::system("opening the status ring"))?;
+        let started_ns = now_ns();
+        let mut supervisor = Self {
+            marks: Marks::new(holdings.arena.table().len()),
+            status_path,
+            units,
+            holdings,
+            control,
+            source,
+            pipeline,
+            topology,
+            model,
+            generation: 0,
+            reloaded_ns: 0,
+            mode: Mode::Running,
+            orders: Vec::new(),
+            records: Records::default(),
+            quarantine: Quarantine::default(),
+            signals,
+            stop_asked: Arc::new(stop_asked),
+            oom_kills: oom_kills(),
+            started_ns,
+            ticked_ns: started_ns,
+            problems: Vec::new(),
+        };
+        supervisor.start_stages()?;
+        Ok(supervisor)
+    }
+
+    /// Starts every process and orders it ACTIVE: nothing was there before, so nothing is to be swept.
+    fn start_stages(&mut self) -> Result<(), StartError> {
+        for n in 0..self.units.len() {
+            let unit = &self.units[n];
+            let process = self.holdings.spawn(unit.id, unit.kind(), unit.core).map_err(StartError::system("spawn"))?;
+            tracing::info!(stage = unit.name(), pid = process.pid, core = unit.core, "started");
+            self.activate(n, process);
+        }
+        Ok(())
+    }
+
+    /// Where it listens for frames, the kernel's choice of port filled in.
+    pub fn listen(&self) -> SocketAddr {
+        self.holdings.host.local_addr()
+    }
+
+    /// Where the control socket is.
+    pub fn control_socket(&self) -> &Path {
+        self.control.path()
+    }
+
+    /// The configuration in use, every `auto` resolved.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// The arena, for reading: ledger, audit, pages.
+    pub fn arena(&self) -> &Arena {
+        &self.holdings.arena
+    }
+
+    /// Name and process id of each stage instance.
+    pub fn stage_pids(&self) -> Vec<(String, u32)> {
+        self.units.iter().filter_map(|u| Some((u.name(), u.process.as_ref()?.pid))).collect()
+    }
+
+    /// Asks this supervisor to stop, from another thread.
+    pub fn stop_handle(&self) -> StopHandle {
+        StopHandle(Arc::clone(&self.stop_asked))
+    }
+}
+
+fn units(arena: &Arena, topology: &Topology) -> Vec<Unit> {
+    let core = |instance: Instance| {
+        let kind = match instance.kind {
+            StageKind::RxGateway => InstanceKind::RxGateway,
+            StageKind::Preprocess => InstanceKind::Preprocess,
+            StageKind::Infer => InstanceKind::Infer,
+            StageKind::Tx => InstanceKind::Tx,
+        };
+        topology.of_kind(kind).find(|i| i.number == u32::from(instance.number))?.core
+    };
+    arena.geometry().all_instances().map(|(id, instance)| Unit::new(id, instance, core(instance))).collect()
+}

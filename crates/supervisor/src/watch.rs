@@ -1,0 +1,181 @@
+//! Timers: heartbeats, start-up, draining, restart delays. Nothing here waits.
+
+use crate::death::{Cause, OurKill};
+use crate::instance::{AfterDrain, Phase};
+use crate::start::Supervisor;
+use arena::page::Command;
+use arena::sync::Ordering;
+
+/// How often heartbeats are looked at: an idle supervisor wakes this often and no more.
+const TICK_NS: u64 = 250_000_000;
+/// A process that was ordered ACTIVE and does not show it may be loading a large model; after this long it hangs.
+const START_LIMIT_NS: u64 = 120_000_000_000;
+/// How often something that is under way is looked at.
+const SOON_NS: u64 = 2_000_000;
+/// How long after an activation its first work is looked for often.
+const RECOVERY_WATCH_NS: u64 = 300_000_000;
+/// How long a standby that does not say `ready` may load before the active process is drained all the same.
+pub(crate) const READY_LIMIT_NS: u64 = 1_000_000_000;
+
+impl Supervisor {
+    /// Looks at every instance and at what is under way.
+    pub(crate) fn tick(&mut self, now_ns: u64) {
+        // If this process itself was kept from running, so were the stages: no verdict before their next turn.
+        let late = now_ns.saturating_sub(self.ticked_ns) > 2 * TICK_NS;
+        self.ticked_ns = now_ns;
+        for n in 0..self.units.len() {
+            match self.units[n].phase.clone() {
+                Phase::Starting => self.watch_start(n, now_ns),
+                Phase::Active => {
+                    if !late {
+                        self.watch_heartbeat(n, now_ns);
+                    }
+                    self.watch_standby(n, now_ns);
+                }
+                Phase::Draining { deadline_ns, then } => self.watch_drain(n, deadline_ns, then, now_ns),
+                Phase::Backoff { until_ns } if now_ns >= until_ns && !self.mode.is_ending() => {
+                    self.start_again(n, now_ns);
+                }
+                Phase::Backoff { .. } | Phase::Parked { .. } | Phase::Stopped => {}
+            }
+            for process in &mut self.units[n].retiring {
+                if process.kill_at_ns.is_some_and(|t| now_ns >= t) {
+                    process.kill(OurKill::Unneeded);
+                }
+            }
+        }
+        for unit in &self.units {
+            if let Some(page) = self.holdings.arena.page(unit.id) {
+                self.records.complete(unit.id, page);
+            }
+        }
+    }
+
+    fn watch_start(&mut self, n: usize, now_ns: u64) {
+        let unit = &mut self.units[n];
+        let Some(page) = self.holdings.arena.page(unit.id) else { return };
+        let seen = page.incarnation.load(Ordering::Acquire) == unit.incarnation;
+        if seen && page.heartbeat_ns.load(Ordering::Acquire) >= unit.activated_ns {
+            unit.phase = Phase::Active;
+            tracing::info!(stage = unit.name(), incarnation = unit.incarnation, "active");
+        } else if now_ns.saturating_sub(unit.activated_ns) > START_LIMIT_NS
+            && let Some(process) = &mut unit.process
+        {
+            process.kill(OurKill::Start);
+        }
+    }
+
+    /// A heartbeat that stands still leads to SIGKILL and nothing else; the pidfd tells of the death.
+    fn watch_heartbeat(&mut self, n: usize, now_ns: u64) {
+        let unit = &mut self.units[n];
+        let arena = &self.holdings.arena;
+        let (Some(page), Some(control)) = (arena.page(unit.id), arena.control_word(unit.id)) else { return };
+        let age_ns = now_ns.saturating_sub(page.heartbeat_ns.load(Ordering::Acquire));
+        if age_ns <= u64::from(self.pipeline.supervisor.heartbeat_timeout_ms) * 1_000_000 {
+            return;
+        }
+        let armed = control.kill_point_armed.load(Ordering::Acquire);
+        if armed != 0 && page.kill_point_hit.load(Ordering::Acquire) == armed {
+            return; // It stopped where a test told it to, and the test kills it.
+        }
+        let name = unit.name();
+        if let Some(process) = unit.process.as_mut().filter(|p| p.killed.is_none()) {
+            tracing::error!(stage = name, age_ms = age_ns / 1_000_000, "no heartbeat; killed");
+            process.kill(OurKill::Hang);
+        }
+    }
+
+    /// The standby is ready, or has had its time: the active process is told to drain.
+    fn watch_standby(&mut self, n: usize, now_ns: u64) {
+        let unit = &mut self.units[n];
+        let (Some(ready_by_ns), Some(standby)) = (unit.ready_by_ns, &unit.standby) else { return };
+        if standby.is_ready() || now_ns >= ready_by_ns {
+            self.order_drain(n, AfterDrain::Replace, now_ns);
+        }
+    }
+
+    /// Tells the process of a unit to finish what it holds, to park and to end.
+    pub(crate) fn order_drain(&mut self, n: usize, then: AfterDrain, now_ns: u64) {
+        let unit = &mut self.units[n];
+        let (Some(control), Some(process)) = (self.holdings.arena.control_word(unit.id), &unit.process) else { return };
+        control.order(Command::Drain { incarnation: unit.incarnation, ticket: process.ticket });
+        let drain_ns = u64::from(self.pipeline.supervisor.drain_ms) * 1_000_000;
+        unit.phase = Phase::Draining { deadline_ns: now_ns + drain_ns, then };
+        unit.ready_by_ns = None;
+        self.holdings.bells.ring_always(unit.id);
+    }
+
+    fn watch_drain(&mut self, n: usize, deadline_ns: u64, then: AfterDrain, now_ns: u64) {
+        let unit = &mut self.units[n];
+        let Some(page) = self.holdings.arena.page(unit.id) else { return };
+        let parked = page.parked.load(Ordering::Acquire) == unit.incarnation;
+        if parked && then == AfterDrain::Replace {
+            self.hand_over(n, now_ns);
+        } else if now_ns >= deadline_ns
+            && let Some(process) = &mut unit.process
+        {
+            process.kill(OurKill::Drain);
+        }
+    }
+
+    /// The active process has parked: sweep, and make the standby active. The old one, if it lives, may take its time to end.
+    pub(crate) fn hand_over(&mut self, n: usize, now_ns: u64) {
+        let unit = &mut self.units[n];
+        let (old, kind) = (unit.me(), unit.kind());
+        let drain_ns = u64::from(self.pipeline.supervisor.drain_ms) * 1_000_000;
+        if let Some(mut process) = unit.process.take() {
+            process.kill_at_ns = Some(now_ns + drain_ns);
+            unit.retiring.push(process);
+        }
+        let standby = match unit.standby.take() {
+            Some(standby) => Ok(standby),
+            None => self.holdings.spawn(unit.id, kind, unit.core),
+        };
+        match standby {
+            Ok(process) => {
+                self.sweep(old, kind);
+                self.clean_page(old.id);
+                self.activate(n, process);
+                self.holdings.ring_all();
+            }
+            Err(error) => self.recover(n, &Cause::NotStarted(error.to_string()), now_ns),
+        }
+    }
+
+    /// Starts a process for a unit that is dead and swept, and makes it active.
+    pub(crate) fn start_again(&mut self, n: usize, now_ns: u64) {
+        let unit = &self.units[n];
+        match self.holdings.spawn(unit.id, unit.kind(), unit.core) {
+            Ok(process) => {
+                let id = unit.id;
+                self.activate(n, process);
+                let activated_ns = self.units[n].activated_ns;
+                if let Some(record) = self.records.last_of(id).filter(|r| r.activated_ns == 0) {
+                    record.activated_ns = activated_ns;
+                }
+                self.holdings.ring_all();
+            }
+            Err(error) => self.recover(n, &Cause::NotStarted(error.to_string()), now_ns),
+        }
+    }
+
+    /// When there is something to look at next, CLOCK_MONOTONIC ns.
+    pub(crate) fn next_due_ns(&self, now_ns: u64) -> u64 {
+        let mut due = now_ns + TICK_NS;
+        for unit in &self.units {
+            due = due.min(match &unit.phase {
+                // A model takes long to load; there is no hurry after the first second.
+                Phase::Starting if now_ns.saturating_sub(unit.activated_ns) < 1_000_000_000 => now_ns + 2 * SOON_NS,
+                Phase::Starting => now_ns + 10 * SOON_NS,
+                Phase::Draining { .. } => now_ns + SOON_NS,
+                Phase::Active if unit.ready_by_ns.is_some() => now_ns + 2 * SOON_NS,
+                Phase::Backoff { until_ns } => *until_ns,
+                Phase::Active | Phase::Parked { .. } | Phase::Stopped => due,
+            });
+        }
+        if self.records.pending(now_ns.saturating_sub(RECOVERY_WATCH_NS)) || self.mode.is_waiting() {
+            due = due.min(now_ns + SOON_NS);
+        }
+        due
+    }
+}
