@@ -115,7 +115,9 @@ fn free_buffers(arena: &Arena, count: u32) -> Vec<Held> {
 fn give_up(port: &mut dyn RxPort, mut free: Vec<Held>, packets: Vec<Received>) {
     port.withdraw(&mut free);
     free.extend(packets.into_iter().map(|p| p.held));
-    free.into_iter().for_each(|held| _ = held.release());
+    for held in free {
+        held.release();
+    }
 }
 
 #[test]

@@ -247,7 +247,7 @@ fn fill(meta: &mut FrameMeta, request: &Request<'_>, now_ns: u64, budget_ns: u64
 /// A datagram that does not parse: noise is discarded; a damaged one too; a request that we do not understand, from
 /// somebody who may send, is answered with the reason.
 fn refusal(rules: &Rules, packet: &Received, datagram: &[u8], error: &RequestError) -> Judgement {
-    let verdict = if error.name() == "checksum" { Verdict::Checksum } else { Verdict::Malformed };
+    let verdict = if error.name() == "bad-checksum" { Verdict::Checksum } else { Verdict::Malformed };
     let (Some(reason), Some(key)) = (error.bad_request_reason(), RequestHeader::peek_key(datagram)) else {
         return Judgement::Discard(verdict);
     };

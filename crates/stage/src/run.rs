@@ -87,7 +87,14 @@ fn live<S: Stage>(kind: StageKind, prepare: impl FnOnce(&Pipeline, &Attached) ->
         || arena::launch::LaunchError::Malformed(format!("{VARIABLE}: owner {} is no {}", launch.owner.0, kind.name()));
     let instance = attached.arena.geometry().instance(launch.owner).filter(|i| i.kind == kind).ok_or_else(other)?;
     let page = attached.arena.page(launch.owner).ok_or_else(other)?;
-    let mut stage = prepare(&pipeline, &attached)?;
+    let mut stage = match prepare(&pipeline, &attached) {
+        Ok(stage) => stage,
+        Err(stop) => {
+            tell(&attached.supervisor, &stop.to_string());
+            return Err(stop);
+        }
+    };
+    tell(&attached.supervisor, "ready\n");
 
     let Some(incarnation) = wait_for_activation(&launch, &attached) else { return Ok(()) };
     let port = std::mem::take(&mut attached.port);
@@ -122,6 +129,9 @@ fn live<S: Stage>(kind: StageKind, prepare: impl FnOnce(&Pipeline, &Attached) ->
     if let Err(Stop::Poison(poison)) = &ended {
         page.set_poison(*poison);
         page.note(now_ns(), Event::Poisoned, poison.ring.0.into());
+    }
+    if let Err(stop) = &ended {
+        tell(&life.supervisor, &stop.to_string());
     }
     // Handles still in hand end with the process; the sweep reads the words.
     std::mem::forget(stage);
@@ -208,6 +218,11 @@ impl Life {
 fn document(fd: &OwnedFd, generation: u64) -> Result<Pipeline, Stop> {
     let text = read_config(fd, generation).map_err(|e| Stop::Environment(format!("configuration document: {e}")))?;
     Pipeline::from_json(text.as_bytes()).map_err(|e| Stop::Configuration(format!("configuration document: {e}")))
+}
+
+/// A word to the supervisor: that preparing is done, or why it failed. If it cannot be said, nothing is lost but time.
+fn tell(supervisor: &OwnedFd, text: &str) {
+    let _ = rustix::io::write(supervisor, text.as_bytes());
 }
 
 /// Pins the process; a core that is not there is reported, not fatal.

@@ -6,8 +6,8 @@ use std::path::{Component, Path};
 /// Decisions (`NNNN-*.md` among `names`) that `index` has no link to.
 pub fn unlisted(names: &[String], index: &str) -> Vec<String> {
     let is_decision = |name: &&String| {
-        let bytes = name.as_bytes();
-        bytes.len() > 5 && bytes[..4].iter().all(u8::is_ascii_digit) && bytes[4] == b'-' && name.ends_with(".md")
+        let number = name.strip_suffix(".md").and_then(|stem| stem.split_once('-')).map(|(number, _)| number);
+        number.is_some_and(|n| n.len() == 4 && n.bytes().all(|b| b.is_ascii_digit()))
     };
     let listed: Vec<String> = links(index).into_iter().map(|(_, target)| target).collect();
     let missing = names.iter().filter(is_decision).filter(|name| !listed.contains(name));

@@ -50,7 +50,8 @@ pub fn lex(text: &str) -> Source<'_> {
         } else if let Some(is_raw) = lexer.literal_prefix() {
             lexer.string(is_raw);
             source.tokens.push(Token { text: "\"", line });
-        } else if c == '\'' {
+        } else if c == '\'' || rest.starts_with("b'") {
+            lexer.skip(usize::from(c == 'b'));
             if lexer.character_or_lifetime() {
                 source.tokens.push(Token { text: "\"", line });
             }
@@ -127,9 +128,6 @@ impl<'a> Lexer<'a> {
                 self.skip(prefix.len());
                 return Some(is_raw);
             }
-        }
-        if self.rest().starts_with("b'") {
-            self.bump();
         }
         None
     }

@@ -119,7 +119,8 @@ pub fn withdrawn_buffers_come_back(harness: &dyn Harness) {
     hand.record(&mut *port, packets);
     port.withdraw(&mut hand.free);
     let mut back = hand.indices();
-    (all.sort_unstable(), back.sort_unstable());
+    all.sort_unstable();
+    back.sort_unstable();
     assert_eq!(back, all);
     let mut out = Vec::with_capacity(4);
     harness.peer_send(b"later");

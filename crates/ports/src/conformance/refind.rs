@@ -148,7 +148,8 @@ pub fn unrecorded_packets_are_not_overwritten(harness: &dyn Harness) {
     let mut bytes: Vec<_> =
         take_over(&mut hand, &found, addresses(harness)).into_iter().map(|known| known.bytes).collect();
     let mut expected = expected;
-    (bytes.sort(), expected.sort());
+    bytes.sort();
+    expected.sort();
     assert_eq!(bytes, expected);
     for f in &found {
         port.recorded(f.position);

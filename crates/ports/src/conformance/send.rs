@@ -126,6 +126,7 @@ pub fn from_the_address_that_was_asked(harness: &dyn Harness) {
 
 /// Datagrams to nobody, or to where nothing can be sent, fail; those before, between and after them are sent.
 pub fn unsendable_fails_alone(harness: &dyn Harness) {
+    use SendOutcome::{Failed, Sent};
     let mut hand = Hand::new(harness.arena(), 1, 16);
     let mut port = harness.tx();
     let mut letters: Vec<_> = (0..6_u8).map(|n| Letter::new(harness, &mut hand, &[n], b"")).collect();
@@ -135,7 +136,6 @@ pub fn unsendable_fails_alone(harness: &dyn Harness) {
     for n in [3, 5] {
         letters[n].to = Address::NONE;
     }
-    use SendOutcome::{Failed, Sent};
     assert_eq!(send(&mut *port, hand.arena, &letters), [Failed, Sent, Failed, Failed, Sent, Failed]);
     assert_eq!((next(harness), next(harness)), (vec![1], vec![4]));
     assert_eq!(harness.peer_recv(SILENCE), None);
