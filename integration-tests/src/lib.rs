@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod pipeline;
+pub mod processes;
 pub mod traffic;
 
 use std::path::PathBuf;

@@ -1,0 +1,86 @@
+//! What the kernel says of a process: its memory, its processor time, whether it lives.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::path::PathBuf;
+
+/// Clock ticks per second of the times in `/proc/PID/stat` (`USER_HZ`, 100 on every architecture that this project has).
+pub const TICKS_PER_S: u64 = 100;
+
+fn file(pid: u32, name: &str) -> String {
+    std::fs::read_to_string(PathBuf::from("/proc").join(pid.to_string()).join(name)).unwrap_or_default()
+}
+
+/// Resident memory of a process in KiB, shared memory included; 0 if there is no such process.
+pub fn resident_kib(pid: u32) -> u64 {
+    status_kib(pid, "VmRSS:")
+}
+
+/// Resident memory that is the process's own, in KiB: all that can grow without bound, because the shared part is the
+/// arena, which never changes its size.
+pub fn private_kib(pid: u32) -> u64 {
+    status_kib(pid, "RssAnon:")
+}
+
+fn status_kib(pid: u32, key: &str) -> u64 {
+    let status = file(pid, "status");
+    let line = status.lines().find_map(|l| l.strip_prefix(key));
+    line.and_then(|l| l.split_whitespace().next()).and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// The fields of `/proc/PID/stat` from the third, the state, on: the second, the name, may hold spaces.
+fn stat(pid: u32) -> Vec<String> {
+    let text = file(pid, "stat");
+    let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+    rest.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Processor time in user and kernel mode, in ticks of 1 / [`TICKS_PER_S`] s.
+pub fn cpu_ticks(pid: u32) -> u64 {
+    let fields = stat(pid);
+    [11, 12].iter().filter_map(|n| fields.get(*n)?.parse::<u64>().ok()).sum()
+}
+
+/// Whether the process runs, sleeps or is stopped; one that has ended and was not collected yet does not.
+pub fn is_alive(pid: u32) -> bool {
+    stat(pid).first().is_some_and(|state| state != "Z" && state != "X")
+}
+
+/// Sends a signal; a process that is gone already does not mind.
+pub fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pid as i32) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Processes that end with the test, should it fail before they did.
+#[derive(Debug)]
+pub struct EndWithTest(pub Vec<u32>);
+
+impl Drop for EndWithTest {
+    fn drop(&mut self) {
+        for pid in self.0.iter().filter(|pid| is_alive(**pid)) {
+            signal(*pid, Signal::KILL);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_there() {
+        let me = std::process::id();
+        assert!(is_alive(me) && !is_alive(u32::MAX >> 1));
+        assert!(private_kib(me) > 0 && private_kib(me) < resident_kib(me));
+        let before = cpu_ticks(me);
+        while cpu_ticks(me) < before + 2 {}
+    }
+
+    #[test]
+    fn a_process_that_has_ended_is_not_alive() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        crate::pipeline::wait_until("true to end", || !is_alive(child.id()));
+        child.wait().unwrap();
+    }
+}
