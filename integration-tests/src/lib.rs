@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod impair;
 pub mod pipeline;
 pub mod processes;
 pub mod traffic;

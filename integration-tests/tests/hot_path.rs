@@ -14,10 +14,11 @@ use engines::EngineOptions;
 use integration_tests::client::{Client, Frame, values};
 use ports::udp::Host;
 use stage::{Context, Stage};
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
-use wire::{Encoding, Status};
+use wire::{BadRequestReason, Encoding, Status};
 
 /// Frames after which every table has met what it will meet.
 const WARM_UP: u64 = 200;
@@ -27,7 +28,8 @@ const COUNTED: u64 = 500;
 /// A stage as its process would run it, with what it knows of its surroundings.
 struct Process {
     name: String,
-    stage: Box<dyn Stage>,
+    /// Never dropped: it ends as a process does, with buffers in hand, whose handles would take that for a leak.
+    stage: ManuallyDrop<Box<dyn Stage>>,
     cx: Context,
 }
 
@@ -121,7 +123,7 @@ impl InProcess {
                 ingress_paused: false,
             };
             stage.activate(&mut cx).expect("active");
-            Process { name: instance.name(), stage, cx }
+            Process { name: instance.name(), stage: ManuallyDrop::new(stage), cx }
         };
         let processes = arena.geometry().all_instances().map(process).collect();
         Self { processes, host }
@@ -206,6 +208,21 @@ fn pictures_in_many_fragments_allocate_nothing() {
     assert!(client.datagrams(0, &Frame { bytes: &picture(0), ..as_sent }).len() > 30, "many fragments");
     for id in 0..WARM_UP + COUNTED {
         assert_eq!(client.answer(id).status, Status::Ok, "frame {id}");
+    }
+}
+
+#[test]
+fn refusals_allocate_nothing() {
+    let text = "[pipeline]\nprofile = \"small\"\n[ingress]\nlisten = \"127.0.0.1:0\"\n[infer]\nengine = \"null\"\n\
+                null_input_elements = 16\nnull_output_elements = 16\n[post]\nkind = \"tensor\"\n\
+                [[stream]]\nid = \"default\"\nreply_on_drop_per_s = 100000\n";
+    let shape = Some(vec![1, 16]);
+    let options = EngineOptions { input_shape: shape.clone(), output_shape: shape, ..EngineOptions::default() };
+    let mut pipeline = InProcess::start(&resolved(text, &options));
+    let as_sent = Frame { encoding: Encoding::TensorF32, width: 0, height: 0, bytes: &[] };
+    let client = pipeline.assert_allocates_nothing(|id| vec![0; 4 * (17 + id as usize % 600)], as_sent);
+    for id in 0..WARM_UP + COUNTED {
+        assert_eq!(client.answer(id).status, Status::BadRequest(BadRequestReason::WrongSize), "frame {id}");
     }
 }
 

@@ -71,6 +71,7 @@ fn send_until(
     id
 }
 
+/// Prints what the kills did; a few blows may have fallen on a process that was dying already.
 fn report(pipeline: &Pipeline, kills: usize, sent: u64, client: &Client) {
     let records = pipeline.order(&json!({"command": "recoveries"}));
     let records = records["recoveries"].as_array().cloned().unwrap_or_default();
@@ -94,7 +95,7 @@ fn report(pipeline: &Pipeline, kills: usize, sent: u64, client: &Client) {
     for (state, n) in states {
         eprintln!("  {n:4} {state}");
     }
-    assert!(records.len() >= kills, "{} recoveries for {kills} kills", records.len());
+    assert!(records.len() >= (kills * 3 / 4).min(1_000), "{} recoveries for {kills} kills", records.len());
 }
 
 fn assert_all_answered(pipeline: &Pipeline, client: &mut Client, sent: u64) -> Value {
@@ -127,15 +128,20 @@ fn assert_right(client: &Client) {
 
 #[test]
 fn random_kills_of_the_shipped_binaries() {
-    const KILLS: usize = 100;
-    let pipeline = Pipeline::start("kills-random", &wide_config(""));
+    // More for a longer soak.
+    let kills = std::env::var("FLUMEWAY_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
+    let pipeline = Pipeline::start(
+        "kills-random",
+        &wide_config("").replace("engine = \"null\"", "engine = \"delay\"\ndelay_us = 700\nbusy = true"),
+    );
     let mut client = Client::new(pipeline.listen(), 1);
     let (over, done) = mpsc::channel();
     let sent = std::thread::scope(|scope| {
         scope.spawn(|| {
             let over = over;
-            let mut random = Random(0x1234_5678_9abc_def1);
-            for _ in 0..KILLS {
+            let seed = std::env::var("FLUMEWAY_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0x1234_5678);
+            let mut random = Random(seed);
+            for _ in 0..kills {
                 let stage = STAGES[random.below(4) as usize];
                 let before = pipeline.stage(stage)["incarnation"].as_u64().expect("an incarnation");
                 pipeline.kill_9(stage);
@@ -151,7 +157,7 @@ fn random_kills_of_the_shipped_binaries() {
     });
     assert_all_answered(&pipeline, &mut client, sent);
     assert_right(&client);
-    report(&pipeline, KILLS / 2, sent, &client);
+    report(&pipeline, kills, sent, &client);
     let (code, last) = pipeline.stop();
     assert_eq!(code, 0, "{last}");
 }

@@ -9,7 +9,7 @@ use crate::layout::{
 use crate::meta::Extension;
 use crate::owner::{Me, OwnerId};
 use crate::page::StagePage;
-use crate::region::{HugePages, Mapping, Region, RegionError};
+use crate::region::{self, ALIGN, HugePages, Mapping, Region, RegionError};
 use crate::ring::{Ring, RingId};
 use crate::sync::{AtomicU64, Ordering};
 use crate::topology::{Geometry, RX, RingKind, StageKind};
@@ -21,6 +21,26 @@ pub enum ArenaError {
     /// A region cannot be had.
     #[error(transparent)]
     Region(#[from] RegionError),
+    /// Not enough memory for all regions together.
+    #[error(
+        "the arena needs {need_mib} MiB and the machine has {have_mib} MiB available; lower [arena] buffers, slots or \
+             max_input_bytes, or use [pipeline] profile = \"small\"; `flumeway check` shows what takes how much"
+    )]
+    Memory {
+        /// MiB needed.
+        need_mib: u64,
+        /// MiB available.
+        have_mib: u64,
+    },
+    /// Not enough reserved huge pages for all regions together.
+    #[error(
+        "the arena needs {pages} huge pages of 2 MiB and the system has too few free; reserve them with \
+             `sysctl -w vm.nr_hugepages=$(($(cat /proc/sys/vm/nr_hugepages) + {pages}))`, or set [arena] hugepages = \"auto\""
+    )]
+    HugePages {
+        /// Pages of all regions.
+        pages: u64,
+    },
     /// Impossible sizes.
     #[error("arena geometry: {0}")]
     Geometry(#[from] GeometryError),
@@ -60,6 +80,33 @@ pub struct Regions {
     pub outputs: Region,
 }
 
+impl Regions {
+    fn create(layout: &Layout, huge: HugePages) -> Result<Self, ArenaError> {
+        let sizes = [layout.control_bytes, layout.packets_bytes, layout.inputs_bytes, layout.outputs_bytes];
+        let total = sizes.iter().map(|len| len.max(&1).next_multiple_of(ALIGN)).sum::<u64>();
+        // All together before the first: else gigabytes are pre-faulted, to the machine's harm, before the last one fails.
+        if let Some(have) = region::available(huge)
+            && have < total
+        {
+            return Err(ArenaError::Memory { need_mib: total >> 20, have_mib: have >> 20 });
+        }
+        let region = |name, len| {
+            Region::create(name, len, huge).map_err(|error| match error {
+                // What one region lacks is no remedy: the next one would lack more.
+                RegionError::HugePages { .. } => ArenaError::HugePages { pages: total / ALIGN },
+                error => error.into(),
+            })
+        };
+        let [control, packets, inputs, outputs] = sizes;
+        Ok(Self {
+            control: region("flumeway-control", control)?,
+            packets: region("flumeway-packets", packets)?,
+            inputs: region("flumeway-inputs", inputs)?,
+            outputs: region("flumeway-outputs", outputs)?,
+        })
+    }
+}
+
 /// What a process gets of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -96,12 +143,7 @@ impl Arena {
     /// incarnation 1 adopts them; all slots in the slot rings.
     pub fn create(geometry: Geometry, huge: HugePages) -> Result<(Self, Regions), ArenaError> {
         let layout = Layout::new(geometry)?;
-        let regions = Regions {
-            control: Region::create("flumeway-control", layout.control_bytes, huge)?,
-            packets: Region::create("flumeway-packets", layout.packets_bytes, huge)?,
-            inputs: Region::create("flumeway-inputs", layout.inputs_bytes, huge)?,
-            outputs: Region::create("flumeway-outputs", layout.outputs_bytes, huge)?,
-        };
+        let regions = Regions::create(&layout, huge)?;
         let control = Mapping::map("control", regions.control.rw.as_fd(), layout.control_bytes, true)?;
         let packets = Mapping::map("packets", regions.packets.ro.as_fd(), layout.packets_bytes, false)?;
         let arena = Self { layout, control, packets: Some(packets), inputs: None, outputs: None };

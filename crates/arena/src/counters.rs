@@ -29,8 +29,6 @@ counters! {
         Adopted = "adopted",
         /// Packets found again in the socket's vector after a death.
         Refound = "refound_packets",
-        /// Bytes of our own code's moves on the way in.
-        CopiedBytes = "copied_bytes",
         /// Frames admitted, by this process's count (the ledger's is authoritative).
         Admitted = "admitted",
     }
@@ -71,6 +69,8 @@ counters! {
         Suspects = "suspects",
         /// Duration that the stage expects of an inference, nanoseconds.
         ExpectedNs = "expected_ns",
+        /// Duration of the engine's warm-up, nanoseconds: an upper bound of an inference that nothing has timed yet.
+        WarmUpNs = "warm_up_ns",
     }
 }
 
@@ -95,8 +95,6 @@ counters! {
         FoundSent = "found_sent",
         /// Frames whose stream wants no reply.
         Silent = "silent",
-        /// Bytes moved into replies.
-        CopiedBytes = "reply_copied_bytes",
     }
 }
 

@@ -150,8 +150,6 @@ pub struct GatewayPage {
     pub cells: [AtomicU64; Fate::CELLS],
     /// Packets by verdict; the numbers are rx-gateway's.
     pub packets: [AtomicU64; VERDICTS],
-    /// Fragments recorded in frames that never became complete.
-    pub incomplete_frames: AtomicU64,
 }
 
 impl GatewayPage {

@@ -96,6 +96,21 @@ fn memory_available() -> Option<u64> {
     line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok().map(|kb| kb << 10)
 }
 
+/// Bytes that regions can have, all together; `None` where only the kernel can tell (huge pages alone: it may have more than
+/// it shows as free).
+pub(crate) fn available(huge: HugePages) -> Option<u64> {
+    let ordinary = memory_available();
+    match huge {
+        HugePages::Require => None,
+        HugePages::Off => ordinary,
+        HugePages::Auto => {
+            let free = std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
+            let pages = free.ok().and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0);
+            ordinary.map(|bytes| bytes + pages * ALIGN)
+        }
+    }
+}
+
 impl Region {
     /// Creates a region of at least `len` bytes, every page of it present.
     pub fn create(name: &'static str, len: u64, huge: HugePages) -> Result<Self, RegionError> {

@@ -29,6 +29,7 @@ pub struct Infer {
     input_bytes: usize,
     output_bytes: usize,
     max_in_flight: usize,
+    warm_up_ns: u64,
     live: Option<Live>,
 }
 
@@ -63,9 +64,12 @@ impl Infer {
                 g.slot_input_bytes, g.slot_output_bytes
             )));
         }
+        let begun = now_ns();
         engine.warm_up().map_err(|e| bad(format!("the model does not run: {e}")))?;
+        // Several runs: too high for one frame, which is the safe side until the first frames have been timed.
+        let warm_up_ns = now_ns() - begun;
         let max_in_flight = (infer.max_in_flight as usize).clamp(1, engine.describe().in_flight_max.max(1));
-        Ok(Self { engine, input_bytes, output_bytes, max_in_flight, live: None })
+        Ok(Self { engine, input_bytes, output_bytes, max_in_flight, warm_up_ns, live: None })
     }
 
     /// Takes back what the engine has finished.
@@ -205,6 +209,7 @@ impl Stage for Infer {
             suspect: false,
             expectation: Expectation::new(cx.page.counter(InferCounter::ExpectedNs as usize)),
         };
+        cx.page.counters[InferCounter::WarmUpNs as usize].store(self.warm_up_ns, Ordering::Relaxed);
         let mut recovery = cx.recovery();
         while let Some(head) = recovery.pop()? {
             live.again.push_back(head);

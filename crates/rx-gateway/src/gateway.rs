@@ -47,6 +47,9 @@ pub(crate) struct Live {
     pub(crate) status: Outlet,
     pub(crate) inlet: Inlet,
     pub(crate) paused: bool,
+    /// Admitted frames that are not in the backlog, and how many there may be: no more than there are slots for.
+    pub(crate) downstream: u32,
+    pub(crate) max_heads: u32,
 }
 
 impl RxGateway {
@@ -73,7 +76,7 @@ impl Live {
             home: Vec::with_capacity(HOME_BURST),
             parts: Vec::with_capacity(all),
             assemblies: Assemblies::new(buffers, most.clamp(1, MOST_ASSEMBLIES.min(buffers))),
-            streams: Streams::new(rows),
+            streams: Streams::new(rows, cx.page.counter(RxCounter::StreamsEvicted as usize)),
             backlog: Backlog::new(buffers, rows.len()),
             books: Books::new(cx.arena.gateway()),
             forward: Spread::new(cx.outlets(RingKind::Forward), pipeline.preprocess.spread),
@@ -81,6 +84,8 @@ impl Live {
             status: cx.outlet(RingKind::Status),
             inlet: cx.inlets(RingKind::Home).remove(0),
             paused: false,
+            downstream: 0,
+            max_heads: pipeline.limits.max_heads.unwrap_or(cx.arena.geometry().slots).max(1),
         })
     }
 
@@ -88,6 +93,7 @@ impl Live {
     fn dissolve_home(&mut self, cx: &Context) -> Result<usize, Stop> {
         let mut home = std::mem::take(&mut self.home);
         let n = self.inlet.pop(cx, &mut home, HOME_BURST)?;
+        self.downstream = self.downstream.saturating_sub(n as u32);
         for head in home.drain(..) {
             reach(KillPoint::GoingHome);
             self.dissolve(cx, head)?;
@@ -179,13 +185,18 @@ impl Live {
     /// is there can no longer be dropped for something newer.
     fn forward(&mut self, cx: &Context, rules: &Rules, waiting: Waiting) -> Result<Option<Waiting>, Stop> {
         let burst = u64::from(cx.rings.burst);
+        if self.downstream >= self.max_heads {
+            return Ok(Some(waiting));
+        }
         let short = rules.get(waiting.rule).policy() != Policy::Pause;
         let Some(outlet) = self.forward.pick(waiting.stream) else { return Ok(Some(waiting)) };
         if short && outlet.depth() >= burst {
             return Ok(Some(waiting));
         }
         let Waiting { head, row, rule, stream, deadline_ns } = waiting;
-        Ok(outlet.push(head)?.map(|head| Waiting { head, row, rule, stream, deadline_ns }))
+        let back = outlet.push(head)?;
+        self.downstream += u32::from(back.is_none());
+        Ok(back.map(|head| Waiting { head, row, rule, stream, deadline_ns }))
     }
 
     /// Sends on what has waited, and drops what has waited too long.
@@ -201,7 +212,8 @@ impl Live {
             let stream = front.stream;
             let short = rules.get(front.rule).policy() != Policy::Pause;
             let burst = u64::from(cx.rings.burst);
-            let takes = self.forward.pick(stream).is_some_and(|o| !short || o.depth() < burst);
+            let room = self.downstream < self.max_heads;
+            let takes = room && self.forward.pick(stream).is_some_and(|o| !short || o.depth() < burst);
             if !takes {
                 break;
             }
@@ -223,6 +235,7 @@ impl Live {
     /// Records how an admitted frame ends and sends it to tx for its status reply.
     pub(crate) fn refuse(&mut self, cx: &Context, head: Held, fate: Fate) -> Result<(), Stop> {
         cx.table.of(&head).set_fate(fate);
+        self.downstream += 1;
         self.status.push_roomy(head)
     }
 
@@ -284,6 +297,7 @@ impl Live {
             let dropped = self.port.dropped();
             let counter = &cx.page.counters[RxCounter::KernelDropped as usize];
             counter.store(counter.load(Ordering::Relaxed).max(dropped), Ordering::Relaxed);
+            cx.page.counters[RxCounter::StreamsEvicted as usize].store(self.streams.evicted, Ordering::Relaxed);
         }
         let mut ended = Ok(());
         for packet in received.drain(..) {

@@ -158,6 +158,9 @@ impl Live {
         let (from, len) = (packet.data.offset as usize, packet.data.len as usize);
         let bytes = cx.arena.packet(&packet.held);
         let Some(datagram) = bytes.get(from..from + len) else { return Judgement::Discard(Verdict::Malformed) };
+        if len > pipeline.ingress.max_datagram_bytes as usize {
+            return Judgement::Discard(Verdict::Malformed);
+        }
         let request = match RequestHeader::parse(datagram) {
             Ok(request) => request,
             Err(error) => return refusal(rules, packet, datagram, &error),

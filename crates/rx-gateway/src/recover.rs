@@ -140,6 +140,7 @@ impl Live {
     fn index_frames(&mut self, cx: &Context) {
         for (index, d) in cx.table.iter().take(cx.table.buffers() as usize) {
             if d.role() == Role::Head {
+                self.downstream += 1;
                 let meta = cx.arena.extensions()[index as usize].meta();
                 self.assemblies.set_in_flight((meta.stream_row, meta.frame));
                 self.streams.begin(meta.stream_row);
@@ -151,9 +152,14 @@ impl Live {
     fn resume(&mut self, cx: &Context, rules: &Rules, head: Held) -> Result<(), Stop> {
         let d = cx.table.of(&head);
         match d.fate() {
-            Some(_) if d.is_settled() => self.dissolve(cx, head),
+            Some(_) if d.is_settled() => {
+                self.downstream = self.downstream.saturating_sub(1);
+                self.dissolve(cx, head)
+            }
+            // Still counted as downstream.
             Some(_) => self.status.push_roomy(head),
             None => {
+                self.downstream = self.downstream.saturating_sub(1);
                 let meta = cx.arena.extensions()[head.index() as usize].meta();
                 self.route(cx, rules, head, &meta)
             }

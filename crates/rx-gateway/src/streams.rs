@@ -28,8 +28,8 @@ fn key_of(row: &StreamRow) -> Key {
 }
 
 impl Streams {
-    /// Reads the rows that a predecessor left.
-    pub(crate) fn new(rows: &'static [StreamRow]) -> Self {
+    /// Reads the rows that a predecessor left, who had evicted so many.
+    pub(crate) fn new(rows: &'static [StreamRow], evicted: u64) -> Self {
         let mut index = HashMap::with_capacity(rows.len() * 2);
         let mut free = Vec::with_capacity(rows.len());
         for (n, row) in rows.iter().enumerate().rev() {
@@ -39,7 +39,7 @@ impl Streams {
                 free.push(n as u32);
             }
         }
-        Self { rows, index, free, active: vec![0; rows.len()], assembling: vec![0; rows.len()], evicted: 0 }
+        Self { rows, index, free, active: vec![0; rows.len()], assembling: vec![0; rows.len()], evicted }
     }
 
     /// The row of a sender's stream; a new one gets an unused or a long silent one. `None`: there are too many.
@@ -126,7 +126,7 @@ mod tests {
     fn bounded_and_evicting_only_the_silent() {
         let peer = |p| Address::new(std::net::SocketAddr::from(([127, 0, 0, 1], p)));
         let rows = rows(2);
-        let mut streams = Streams::new(rows);
+        let mut streams = Streams::new(rows, 0);
         let a = streams.find(peer(1), 7, 1, 0).unwrap();
         let b = streams.find(peer(1), 7, 2, 5).unwrap();
         assert_ne!(a, b, "another session is another row");
@@ -135,7 +135,7 @@ mod tests {
         streams.begin(b);
         assert_eq!(streams.find(peer(2), 7, 1, 6 + IDLE_NS), Some(a), "b is older but busy");
         // A successor finds the same rows.
-        let mut again = Streams::new(rows);
+        let mut again = Streams::new(rows, 0);
         assert_eq!(again.find(peer(1), 7, 2, 7), Some(b));
         assert_eq!(again.find(peer(2), 7, 1, 8), Some(a));
     }

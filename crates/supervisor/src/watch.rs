@@ -3,7 +3,9 @@
 use crate::death::{Cause, OurKill};
 use crate::instance::{AfterDrain, Phase};
 use crate::start::Supervisor;
-use arena::page::Command;
+use arena::StageKind;
+use arena::counters::InferCounter;
+use arena::page::{Command, StagePage};
 use arena::sync::Ordering;
 
 /// How often heartbeats are looked at: an idle supervisor wakes this often and no more.
@@ -15,7 +17,7 @@ const SOON_NS: u64 = 2_000_000;
 /// How long after an activation its first work is looked for often.
 const RECOVERY_WATCH_NS: u64 = 300_000_000;
 /// How long a standby that does not say `ready` may load before the active process is drained all the same.
-pub(crate) const READY_LIMIT_NS: u64 = 1_000_000_000;
+pub(crate) const READY_LIMIT_NS: u64 = 30_000_000_000;
 
 impl Supervisor {
     /// Looks at every instance and at what is under way.
@@ -71,7 +73,8 @@ impl Supervisor {
         let arena = &self.holdings.arena;
         let (Some(page), Some(control)) = (arena.page(unit.id), arena.control_word(unit.id)) else { return };
         let age_ns = now_ns.saturating_sub(page.heartbeat_ns.load(Ordering::Acquire));
-        if age_ns <= u64::from(self.pipeline.supervisor.heartbeat_timeout_ms) * 1_000_000 {
+        let timeout_ns = u64::from(self.pipeline.supervisor.heartbeat_timeout_ms) * 1_000_000;
+        if age_ns <= timeout_ns.max(slow_engine_ns(unit.kind(), page)) {
             return;
         }
         let armed = control.kill_point_armed.load(Ordering::Acquire);
@@ -178,4 +181,14 @@ impl Supervisor {
         }
         due
     }
+}
+
+/// A synchronous engine gives no sign of life while it works: silence of up to four times what it takes is no hang.
+fn slow_engine_ns(kind: StageKind, page: &StagePage) -> u64 {
+    if kind != StageKind::Infer {
+        return 0;
+    }
+    let timed_ns = page.counter(InferCounter::ExpectedNs as usize);
+    let one_ns = if timed_ns > 0 { timed_ns } else { page.counter(InferCounter::WarmUpNs as usize) };
+    one_ns.saturating_mul(4)
 }

@@ -3,6 +3,7 @@
 use crate::answer::{Answers, Body};
 use crate::rules::Rule;
 use ::stage::Context;
+use arena::counters::TxCounter;
 use arena::descriptor::{Fate, FateKind};
 use arena::layout::DATA_OFFSET;
 use arena::meta::{Extension, FrameMeta, Moment};
@@ -48,6 +49,12 @@ fn status_of(fate: Fate) -> Status {
         }
         FateKind::Quarantined => Status::Quarantined,
     }
+}
+
+/// How many times processing began: once for each death laid to the frame, and once more if that time ended otherwise.
+fn attempts(deaths: u32, e: &Extension, fate: Fate) -> u8 {
+    let survived = e.moment(Moment::PreprocessStart) != 0 && fate.kind != FateKind::Quarantined;
+    deaths.saturating_add(u32::from(survived)).min(255) as u8
 }
 
 /// Where the time went, from the moments that the stages left.
@@ -98,6 +105,7 @@ impl Reply {
             Body::Inline(len) | Body::Output(len) => len,
         };
         if total > max_reply_bytes {
+            cx.page.add(TxCounter::TooLarge as usize, 1);
             fate = Fate { kind: FateKind::Dropped, reason: DropReason::ResultTooLarge.code() };
             (info, body) = (ResultInfo::None, Body::Inline(0));
         }
@@ -108,8 +116,9 @@ impl Reply {
         let frame = FrameKey { stream_id: meta.stream, session: meta.session, frame_id: meta.frame };
         let mut header = ReplyHeader::new(frame, meta.capture_time, status_of(fate));
         header.result = info;
-        header.attempts = d.attempts.load(Ordering::Relaxed).saturating_add(1).min(255) as u8;
-        header.times = times(&cx.arena.extensions()[head.index() as usize], meta.arrival_ns, start_ns);
+        let extension = &cx.arena.extensions()[head.index() as usize];
+        header.attempts = attempts(d.attempts.load(Ordering::Relaxed), extension, fate);
+        header.times = times(extension, meta.arrival_ns, start_ns);
         if let Body::Inline(len) = body {
             header.fragment = wire::Fragment::whole(len as u32);
             let buffer = cx.arena.packet_mut(&mut head);

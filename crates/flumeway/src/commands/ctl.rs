@@ -25,7 +25,7 @@ Examples:
   flumeway ctl status
   flumeway ctl ledger --json
   flumeway ctl restart infer            replace the running processes, without losing a frame
-  flumeway ctl kill preprocess.0 --signal SEGV
+  flumeway ctl kill preprocess.0 --signal KILL
   flumeway ctl reload pipeline.toml     streams, policies and deadlines, without a gap
   flumeway ctl --name camera-7 stop
 

@@ -88,9 +88,6 @@ pub(crate) fn ledger(answer: &Value) -> String {
             lines.push(format!("{title}: {}", pairs(&counts)));
         }
     }
-    if answer["incomplete_frames"].as_u64().unwrap_or(0) > 0 {
-        lines.push(format!("frames of which fragments never came: {}", answer["incomplete_frames"]));
-    }
     if answer["audit"].is_object() {
         lines.push(audit(&answer["audit"]));
     }
@@ -164,7 +161,7 @@ mod tests {
     #[test]
     fn the_ledger_is_an_equation() {
         let answer = json!({"received": 10, "answered": 7, "dropped": {"deadline": 2}, "bad_request": {}, "quarantined": 0,
-            "in_flight": 1, "balanced": true, "packets": {"fragment": 40, "malformed": 0}, "incomplete_frames": 0,
+            "in_flight": 1, "balanced": true, "packets": {"fragment": 40, "malformed": 0},
             "audit": {"free": 5, "sound": true}});
         let expected = "10 received = 7 answered + 2 dropped + 0 refused + 0 quarantined + 1 in flight: balanced\n\
             dropped: deadline 2\npackets: fragment 40\nbuffers and slots: sound; free 5";

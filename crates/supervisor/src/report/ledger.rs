@@ -34,7 +34,6 @@ pub fn ledger_json(arena: &Arena) -> Value {
         "settled": ledger.settled,
         "balanced": ledger.balanced(),
         "packets": packets,
-        "incomplete_frames": gateway.incomplete_frames.load(Ordering::Acquire),
         "audit": audit_json(arena),
     }))
 }
