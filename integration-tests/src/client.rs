@@ -80,6 +80,11 @@ impl Client {
         }
     }
 
+    /// Where its replies arrive.
+    pub fn addr(&self) -> SocketAddr {
+        self.socket.local_addr().expect("a bound socket")
+    }
+
     /// The datagrams of a frame.
     pub fn datagrams(&self, frame_id: u64, frame: &Frame<'_>) -> Vec<Vec<u8>> {
         let header_len = wire::header_len(self.key.is_some());

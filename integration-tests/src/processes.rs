@@ -40,6 +40,19 @@ pub fn cpu_ticks(pid: u32) -> u64 {
     [11, 12].iter().filter_map(|n| fields.get(*n)?.parse::<u64>().ok()).sum()
 }
 
+/// Processor time of all threads in nanoseconds, as the scheduler counts it; from [`cpu_ticks`] where the kernel does not say.
+pub fn cpu_ns(pid: u32) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let ns = tasks.filter_map(|t| {
+        let text = std::fs::read_to_string(t.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    match ns.sum() {
+        0 => cpu_ticks(pid) * 1_000_000_000 / TICKS_PER_S,
+        ns => ns,
+    }
+}
+
 /// Whether the process runs, sleeps or is stopped; one that has ended and was not collected yet does not.
 pub fn is_alive(pid: u32) -> bool {
     stat(pid).first().is_some_and(|state| state != "Z" && state != "X")
@@ -73,8 +86,9 @@ mod tests {
         let me = std::process::id();
         assert!(is_alive(me) && !is_alive(u32::MAX >> 1));
         assert!(private_kib(me) > 0 && private_kib(me) < resident_kib(me));
-        let before = cpu_ticks(me);
-        while cpu_ticks(me) < before + 2 {}
+        let (ticks, ns) = (cpu_ticks(me), cpu_ns(me));
+        while cpu_ticks(me) < ticks + 2 {}
+        assert!(cpu_ns(me) > ns);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The hot path allocates nothing: all four stages in one process and one thread, on a real arena and real UDP sockets,
 //! with every allocation inside their polls counted.
 //!
-//! The engine is `null` and the frames are raw: what engines and the JPEG decoder allocate within a call is theirs.
+//! The engine is `null`: what other engines, and the JPEG decoder, allocate within a call and free again is theirs.
 
 use allocation_counter::measure;
 use arena::arena::{Access, Regions, rights};
@@ -14,6 +14,7 @@ use engines::EngineOptions;
 use integration_tests::client::{Client, Frame, values};
 use ports::udp::Host;
 use stage::{Context, Stage};
+use std::collections::HashMap;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -163,28 +164,52 @@ impl InProcess {
         allocations
     }
 
+    /// The allocations of `COUNTED` frames after `WARM_UP` others, by stage.
+    fn count(&mut self, frame: impl Fn(u64) -> Vec<u8>, as_sent: Frame<'_>) -> (Client, HashMap<String, u64>) {
+        let mut client = Client::new(self.host.local_addr(), 7);
+        self.serve(&mut client, 0..WARM_UP, &frame, as_sent);
+        let counted = self.serve(&mut client, WARM_UP..WARM_UP + COUNTED, &frame, as_sent);
+        let counted = self.processes.iter().map(|p| p.name.clone()).zip(counted).collect();
+        println!("allocations in {COUNTED} frames: {counted:?}");
+        (client, counted)
+    }
+
     /// Asserts that no stage allocates for `COUNTED` frames after `WARM_UP` others.
     fn assert_allocates_nothing(&mut self, frame: impl Fn(u64) -> Vec<u8>, as_sent: Frame<'_>) -> Client {
-        let mut client = Client::new(self.host.local_addr(), 7);
-        let warm = self.serve(&mut client, 0..WARM_UP, &frame, as_sent);
-        let counted = self.serve(&mut client, WARM_UP..WARM_UP + COUNTED, &frame, as_sent);
-        let names: Vec<_> = self.processes.iter().map(|p| &p.name[..]).collect();
-        println!("allocations of {names:?}: {warm:?} in the first {WARM_UP} frames, {counted:?} in {COUNTED} more");
-        assert_eq!(counted, vec![0; names.len()], "allocations in polls by stage {names:?}");
+        let (client, counted) = self.count(frame, as_sent);
+        assert!(counted.len() == 4 && counted.values().all(|n| *n == 0), "allocations in polls: {counted:?}");
         client
     }
 }
 
-#[test]
-fn small_tensors_allocate_nothing() {
+/// Tensors of 16 values in and out.
+fn tensors() -> InProcess {
     let text = "[pipeline]\nprofile = \"small\"\n[ingress]\nlisten = \"127.0.0.1:0\"\n[infer]\nengine = \"null\"\n\
-                null_input_elements = 16\nnull_output_elements = 16\n[post]\nkind = \"tensor\"\n";
+                null_input_elements = 16\nnull_output_elements = 16\n[post]\nkind = \"tensor\"\n\
+                [[stream]]\nid = \"default\"\nreply_on_drop_per_s = 100000\n";
     let shape = Some(vec![1, 16]);
     let options = EngineOptions { input_shape: shape.clone(), output_shape: shape, ..EngineOptions::default() };
-    let mut pipeline = InProcess::start(&resolved(text, &options));
-    let tensor = |id: u64| integration_tests::client::tensor(&[id as f32; 16]);
-    let as_sent = Frame { encoding: Encoding::TensorF32, width: 0, height: 0, bytes: &[] };
-    let client = pipeline.assert_allocates_nothing(tensor, as_sent);
+    InProcess::start(&resolved(text, &options))
+}
+
+/// Pictures in, classes out. The bundled network lends its shapes; the engine is still `null`.
+fn pictures() -> InProcess {
+    let models = integration_tests::root().join("models");
+    let text = format!(
+        "[pipeline]\nprofile = \"small\"\n[ingress]\nlisten = \"127.0.0.1:0\"\n[infer]\nengine = \"null\"\nmodel = {:?}\n\
+         [preprocess]\nresize = \"bilinear-antialias\"\n[post]\nlabels = {:?}\ntop_k = 3\n",
+        models.join("roadside.onnx"),
+        models.join("roadside.labels")
+    );
+    InProcess::start(&resolved(&text, &EngineOptions::default()))
+}
+
+/// A tensor frame without its bytes.
+const TENSOR: Frame<'static> = Frame { encoding: Encoding::TensorF32, width: 0, height: 0, bytes: &[] };
+
+#[test]
+fn small_tensors_allocate_nothing() {
+    let client = tensors().assert_allocates_nothing(|id| integration_tests::client::tensor(&[id as f32; 16]), TENSOR);
     for id in 0..WARM_UP + COUNTED {
         assert_eq!(client.answer(id).status, Status::Ok);
         assert_eq!(values(&client.answer(id).bytes), [id as f32; 16], "frame {id}");
@@ -192,19 +217,19 @@ fn small_tensors_allocate_nothing() {
 }
 
 #[test]
+fn refusals_allocate_nothing() {
+    let client = tensors().assert_allocates_nothing(|id| vec![0; 4 * (17 + id as usize % 600)], TENSOR);
+    for id in 0..WARM_UP + COUNTED {
+        assert_eq!(client.answer(id).status, Status::BadRequest(BadRequestReason::WrongSize), "frame {id}");
+    }
+}
+
+#[test]
 fn pictures_in_many_fragments_allocate_nothing() {
-    // The bundled network lends its shapes; the engine is still `null`.
-    let text = format!(
-        "[pipeline]\nprofile = \"small\"\n[ingress]\nlisten = \"127.0.0.1:0\"\n[infer]\nengine = \"null\"\nmodel = {:?}\n\
-         [preprocess]\nresize = \"bilinear-antialias\"\n[post]\nlabels = {:?}\ntop_k = 3\n",
-        integration_tests::root().join("models/roadside.onnx"),
-        integration_tests::root().join("models/roadside.labels")
-    );
-    let mut pipeline = InProcess::start(&resolved(&text, &EngineOptions::default()));
     let (width, height) = (160_u16, 120_u16);
     let picture = |id: u64| vec![id as u8; usize::from(width) * usize::from(height) * 3];
     let as_sent = Frame { encoding: Encoding::Rgb8, width, height, bytes: &[] };
-    let client = pipeline.assert_allocates_nothing(picture, as_sent);
+    let client = pictures().assert_allocates_nothing(picture, as_sent);
     assert!(client.datagrams(0, &Frame { bytes: &picture(0), ..as_sent }).len() > 30, "many fragments");
     for id in 0..WARM_UP + COUNTED {
         assert_eq!(client.answer(id).status, Status::Ok, "frame {id}");
@@ -212,22 +237,11 @@ fn pictures_in_many_fragments_allocate_nothing() {
 }
 
 #[test]
-fn refusals_allocate_nothing() {
-    let text = "[pipeline]\nprofile = \"small\"\n[ingress]\nlisten = \"127.0.0.1:0\"\n[infer]\nengine = \"null\"\n\
-                null_input_elements = 16\nnull_output_elements = 16\n[post]\nkind = \"tensor\"\n\
-                [[stream]]\nid = \"default\"\nreply_on_drop_per_s = 100000\n";
-    let shape = Some(vec![1, 16]);
-    let options = EngineOptions { input_shape: shape.clone(), output_shape: shape, ..EngineOptions::default() };
-    let mut pipeline = InProcess::start(&resolved(text, &options));
-    let as_sent = Frame { encoding: Encoding::TensorF32, width: 0, height: 0, bytes: &[] };
-    let client = pipeline.assert_allocates_nothing(|id| vec![0; 4 * (17 + id as usize % 600)], as_sent);
-    for id in 0..WARM_UP + COUNTED {
-        assert_eq!(client.answer(id).status, Status::BadRequest(BadRequestReason::WrongSize), "frame {id}");
-    }
-}
-
-#[test]
-fn the_count_counts() {
-    let heap = measure(|| drop(std::hint::black_box(vec![1_u8; 100])));
-    assert_eq!(heap.count_total, 1, "this test's counter is blind");
+fn the_jpeg_decoder_alone_allocates_and_the_count_sees_it() {
+    let file = std::fs::read(integration_tests::root().join("models/frames/car-00.jpg")).expect("a bundled frame");
+    let as_sent = Frame { encoding: Encoding::Jpeg, width: 0, height: 0, bytes: &[] };
+    let (client, counted) = pictures().count(|_| file.clone(), as_sent);
+    assert!((0..WARM_UP + COUNTED).all(|id| client.answer(id).status == Status::Ok));
+    assert!(counted["preprocess.0"] >= COUNTED, "the count is blind: {counted:?}");
+    assert!(counted.iter().all(|(name, n)| name == "preprocess.0" || *n == 0), "{counted:?}");
 }

@@ -83,7 +83,9 @@ impl Compute {
             }
             PostResult::Tensor => {
                 let bytes = scores.as_bytes();
-                room.get_mut(..bytes.len()).context("the result is longer than the room for it")?.copy_from_slice(bytes);
+                room.get_mut(..bytes.len())
+                    .context("the result is longer than the room for it")?
+                    .copy_from_slice(bytes);
                 Ok((self.tensor, bytes.len()))
             }
             PostResult::Detections(_) => bail!("no workload detects"),

@@ -17,7 +17,10 @@ pub fn read_frame(reader: &mut impl Read, frame: &mut Vec<u8>) -> Result<bool> {
     }
     let len = u32::from_le_bytes(prefix) as usize;
     if len > LONGEST {
-        return Err(std::io::Error::new(ErrorKind::InvalidData, format!("a frame of {len} bytes; {LONGEST} are the most")));
+        return Err(std::io::Error::new(
+            ErrorKind::InvalidData,
+            format!("a frame of {len} bytes; {LONGEST} are the most"),
+        ));
     }
     frame.resize(len, 0);
     reader.read_exact(frame)?;

@@ -111,8 +111,7 @@ impl Workload {
         let reference = integration_tests::root().join("../shared/models/mobilenetv2-fp32.onnx");
         let bundled = integration_tests::root().join("models/roadside.onnx");
         let is_there = reference.exists();
-        let (mean, std) =
-            if is_there { ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]) } else { ([0.5; 3], [0.5; 3]) };
+        let (mean, std) = if is_there { ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]) } else { ([0.5; 3], [0.5; 3]) };
         let (width, height) = PICTURE;
         let pixels = usize::from(width) * usize::from(height);
         // Smooth in space and different in each channel: something to interpolate.
