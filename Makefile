@@ -32,11 +32,13 @@ lint:
 
 # Licences, sources and banned crates. The advisory database needs a network that CI does not have: `cargo deny check` at home.
 deny:
-	@command -v cargo-deny >/dev/null || $(CARGO) install --quiet --locked cargo-deny@0.20.2
-	$(CARGO) deny check bans licenses sources
+	@test -x $(TARGET)/tools/bin/cargo-deny || $(CARGO) install --quiet --locked --root $(TARGET)/tools cargo-deny@0.20.2
+	$(TARGET)/tools/bin/cargo-deny check bans licenses sources
 
 test: deps lint build kill-builds deny
+	@rm -rf $(TARGET)/reports
 	$(CARGO) test --workspace --no-fail-fast
+	@cat $(TARGET)/reports/*
 
 bench-baseline: deps build
 	$(CARGO) run --release -p integration-tests --bin bench-baseline

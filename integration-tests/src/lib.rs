@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod gate;
 pub mod impair;
 pub mod pipeline;
 pub mod processes;
@@ -41,4 +42,12 @@ pub fn shared() -> Option<PathBuf> {
     }
     eprintln!("SKIPPED: {} with the reference models and photographs is missing", dir.display());
     None
+}
+
+/// What a test wants to tell besides that it passed: shown with `--nocapture`, and kept for `make test` to print.
+pub fn report(name: &str, text: &str) {
+    eprint!("{name}: {text}");
+    let dir = target().join("reports");
+    std::fs::create_dir_all(&dir).expect("the folder of reports");
+    std::fs::write(dir.join(name), format!("{name}: {text}")).expect("write a report");
 }

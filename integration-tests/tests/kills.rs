@@ -8,6 +8,7 @@ use integration_tests::pipeline::{Pipeline, wait_until};
 use integration_tests::traffic::config;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use wire::Status;
@@ -72,7 +73,7 @@ fn send_until(
 }
 
 /// Prints what the kills did; a few blows may have fallen on a process that was dying already.
-fn report(pipeline: &Pipeline, kills: usize, sent: u64, client: &Client) {
+fn report(name: &str, pipeline: &Pipeline, kills: usize, sent: u64, client: &Client) {
     let records = pipeline.order(&json!({"command": "recoveries"}));
     let records = records["recoveries"].as_array().cloned().unwrap_or_default();
     let mut states: BTreeMap<String, u32> = BTreeMap::new();
@@ -86,15 +87,16 @@ fn report(pipeline: &Pipeline, kills: usize, sent: u64, client: &Client) {
     let at =
         |q: f64| took.get(((took.len() as f64 * q) as usize).min(took.len().saturating_sub(1))).copied().unwrap_or(0.0);
     let doubled = client.replies.values().filter(|r| r.len() > 1).count();
-    eprintln!(
-        "{kills} kills, {sent} frames, {doubled} answered twice; recovery ms p50 {:.1} p99 {:.1} max {:.1}; state at death:",
+    let mut text = format!(
+        "{kills} kills, {sent} frames, {doubled} answered twice; recovery ms p50 {:.1} p99 {:.1} max {:.1}; state at death:\n",
         at(0.5),
         at(0.99),
         at(1.0)
     );
     for (state, n) in states {
-        eprintln!("  {n:4} {state}");
+        let _ = writeln!(text, "  {n:4} {state}");
     }
+    integration_tests::report(name, &text);
     assert!(records.len() >= (kills * 3 / 4).min(1_000), "{} recoveries for {kills} kills", records.len());
 }
 
@@ -157,7 +159,7 @@ fn random_kills_of_the_shipped_binaries() {
     });
     assert_all_answered(&pipeline, &mut client, sent);
     assert_right(&client);
-    report(&pipeline, kills, sent, &client);
+    report("kills-random", &pipeline, kills, sent, &client);
     let (code, last) = pipeline.stop();
     assert_eq!(code, 0, "{last}");
 }
@@ -201,7 +203,7 @@ fn aimed_kills_at_every_named_state() {
     let hits = hits.unwrap_or_else(|_| panic!("the hunt failed; log:\n{}", pipeline.log()));
     assert_all_answered(&pipeline, &mut client, sent);
     assert_right(&client);
-    report(&pipeline, hits.values().sum(), sent, &client);
+    report("kills-aimed", &pipeline, hits.values().sum(), sent, &client);
     for ((stage, point), n) in &hits {
         assert!(*n >= 3, "{stage} was killed only {n} times at {point}");
     }

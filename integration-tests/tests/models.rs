@@ -122,6 +122,8 @@ fn the_face_detector_finds_what_onnx_runtime_finds() {
             let best = best_detection(&ask(&mut client, &picture.encode(encoding)));
             println!("{name} {encoding}: {best:?}");
             let score = best.map_or(0.0, |b| b.score);
+            let recorded = expected["ultraface_best_score"].as_f64().expect("a score");
+            assert!((f64::from(score) - recorded).abs() < 0.03, "{name} as {encoding}: {score} {recorded}");
             assert_eq!(score > 0.5, has_face, "{name} as {encoding}: {score}");
             let Some(found) = best.filter(|_| has_face) else { continue };
             for (at, side) in [found.x0, found.y0, found.x1, found.y1].into_iter().enumerate() {

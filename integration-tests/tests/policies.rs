@@ -1,66 +1,16 @@
-//! What gives when frames come faster than they are inferred, who is told, and what of that changes while it runs.
-//!
-//! Overload without a clock: infer is stopped with SIGSTOP, so that nothing leaves, and goes on when the test says so.
+//! What gives when frames come faster than they are inferred, and who is told.
 
 use integration_tests::client::Client;
+use integration_tests::gate::{Stopped, fill, number, start};
 use integration_tests::pipeline::{Pipeline, wait_until};
-use integration_tests::processes::signal;
 use integration_tests::traffic::{ELEMENTS, assert_right, config, tensor_of};
-use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 use wire::{DropReason, Status};
 
 /// More than all rings and queues in front of a stopped infer take.
 const MANY: u64 = 120;
 /// Frames of a stream that wait at the gateway.
 const BACKLOG: u64 = 6;
-
-fn start(name: &str, streams: &str) -> Pipeline {
-    let patient = "[supervisor]\nheartbeat_timeout_ms = 60000\n";
-    let text = config("null", &format!("{patient}{streams}")).replace("slots = 64", "slots = 8");
-    Pipeline::start(name, &text)
-}
-
-fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
-}
-
-/// Stops infer until the handle is dropped.
-struct Stopped(u32);
-
-impl Stopped {
-    fn infer(pipeline: &Pipeline) -> Self {
-        let pid = pipeline.pid("infer.0");
-        signal(pid, Signal::STOP);
-        Self(pid)
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        signal(self.0, Signal::CONT);
-    }
-}
-
-/// Sends frames one by one, each when preprocess has taken all it can of those before: where a frame ends up then depends
-/// on the policy alone. Stops early when the gateway has stopped reading.
-fn fill(pipeline: &Pipeline, client: &mut Client, ids: std::ops::Range<u64>) {
-    let before = number(&pipeline.ledger()["received"]);
-    let paused = || pipeline.counter("rx-gateway", "paused") > 0;
-    for (n, id) in ids.enumerate() {
-        client.send_tensor(id, &tensor_of(id));
-        wait_until("the frame to be admitted", || {
-            number(&pipeline.ledger()["received"]) == before + n as u64 + 1 || paused()
-        });
-        wait_until("preprocess to have taken what it can", || {
-            let (status, audit) = (pipeline.status(), pipeline.ledger()["audit"].clone());
-            let rings = status["rings"].as_array().cloned().unwrap_or_default();
-            let waiting =
-                rings.iter().find(|r| r["kind"] == "forward" && r["to"] == "preprocess.0").map(|r| r["depth"].clone());
-            waiting == Some(json!(0)) || audit["slots_attached"] == audit["slots"]
-        });
-    }
-}
 
 /// Which of `0..MANY` were answered, after checking that the others were dropped for `reason` and nothing was both.
 fn answered(client: &Client, reason: DropReason) -> Vec<u64> {
@@ -143,6 +93,25 @@ fn one_stream_that_drops_costs_the_others_nothing() {
     (0..20).for_each(|id| assert_right(&quiet, id));
     loud.receive_until(MANY as usize);
     assert!(answered(&loud, DropReason::OverloadNewest).len() < MANY as usize);
+    pipeline.assert_whole();
+}
+
+#[test]
+fn a_stream_that_pauses_keeps_to_its_backlog_behind_one_that_drops() {
+    let stream = |id, policy| format!("[[stream]]\nid = {id}\npolicy = \"{policy}\"\nbacklog = {BACKLOG}\n");
+    let pipeline = start("behind", &(stream(1, "drop-newest") + &stream(2, "pause")));
+    let (mut drops, mut pauses) = (Client::new(pipeline.listen(), 1), Client::new(pipeline.listen(), 2));
+    let stopped = Stopped::infer(&pipeline);
+    fill(&pipeline, &mut drops, 0..MANY);
+    let before = number(&pipeline.ledger()["received"]);
+    fill(&pipeline, &mut pauses, 0..MANY);
+    let taken = number(&pipeline.ledger()["received"]) - before;
+    assert_eq!(taken, BACKLOG, "the rest waits in the socket");
+    drop(stopped);
+    pauses.receive_until(MANY as usize);
+    (0..MANY).for_each(|id| assert_right(&pauses, id));
+    drops.receive_until(MANY as usize);
+    answered(&drops, DropReason::OverloadNewest);
     pipeline.assert_whole();
 }
 

@@ -30,9 +30,9 @@ impl Settled {
     ) -> Result<Vec<usize>, LoadError> {
         let refuse = |reason: String| LoadError::UnsupportedShape { path: path.to_owned(), reason };
         let Some(dims) = dims else {
-            return wanted.map(<[usize]>::to_vec).ok_or_else(|| {
-                refuse(format!("input \"{name}\" has no shape: export the model with one, or set `input_shape` in the engine options"))
-            });
+            return wanted
+                .map(<[usize]>::to_vec)
+                .ok_or_else(|| refuse(format!("input \"{name}\" has no shape: export the model with a fixed one")));
         };
         if let Some(wanted) = wanted.filter(|wanted| wanted.len() != dims.len()) {
             return Err(refuse(format!(
@@ -69,7 +69,7 @@ impl Settled {
                 Some(size) => Ok(size),
                 None if axis == 0 && rank > 1 => self.bind(name, 1),
                 None => Err(format!(
-                    "(\"{name}\") is dynamic, and only the batch may be: export the model with a fixed size there, or set `input_shape` in the engine options"
+                    "(\"{name}\") is dynamic, and only the batch may be: export the model with a fixed size there"
                 )),
             },
         }
@@ -131,7 +131,10 @@ mod tests {
     fn other_dynamic_dimensions_are_named_in_the_error() {
         let dims = [Dim::Fixed(1), Dim::Fixed(3), named("height"), named("width")];
         let message = settle(&dims, None).unwrap_err();
-        assert!(message.contains("\"image\" dimension 2 (\"height\")") && message.contains("input_shape"), "{message}");
+        assert!(
+            message.contains("\"image\" dimension 2 (\"height\")") && message.contains("a fixed size there"),
+            "{message}"
+        );
         assert_eq!(settle(&dims, Some(&[1, 3, 48, 64])).unwrap(), [1, 3, 48, 64]);
         // The only dimension of a vector is not a batch.
         assert!(settle(&[named("n")], None).is_err());

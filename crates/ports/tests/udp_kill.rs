@@ -14,6 +14,7 @@ use ports::RxPort;
 use ports::udp::{Host, UdpRx};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::MemfdFlags;
+use rustix::process::getppid;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
@@ -82,6 +83,7 @@ fn receiver() {
     let me = Me { id: RX, incarnation: numbers[5] };
     let arena = Arena::attach(control.as_fd(), Some((packets.as_fd(), true)), None, None).expect("the arena");
     let mut port = UdpRx::attach(vec![take(2), take(3)], 32).expect("the host's descriptors");
+    let parent = getppid();
     record.count(me.incarnation, ATTACHED);
     let mut free = take_over(&arena, me, &mut port, &record);
     let mut received = Vec::with_capacity(32);
@@ -90,6 +92,9 @@ fn receiver() {
         if port.receive(&mut received, 32).expect("the driver receives") == 0 {
             let timeout = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
             let _ = poll(&mut [PollFd::from_borrowed_fd(port.readable(), PollFlags::IN)], Some(&timeout));
+            if getppid() != parent {
+                std::process::exit(1); // the test was killed, and kills nobody any more
+            }
         }
         for packet in received.drain(..) {
             let (from, len) = (packet.data.offset as usize, packet.data.len as usize);
@@ -129,6 +134,23 @@ fn take_over(arena: &Arena, me: Me, port: &mut UdpRx, record: &Record) -> Vec<He
     free
 }
 
+/// A receiver that runs; killed at the latest when the test ends, however it ends.
+struct Running(Child);
+
+impl Running {
+    fn kill(&mut self) {
+        self.0.kill().expect("SIGKILL");
+        self.0.wait().expect("the child's end");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// What outlives the receivers.
 struct Rig {
     host: Host,
@@ -161,19 +183,20 @@ impl Rig {
     }
 
     /// Starts a receiver and waits until it has attached.
-    fn start(&self, incarnation: u32) -> Child {
+    fn start(&self, incarnation: u32) -> Running {
         let mut words: Vec<String> = self.descriptors.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
         words.push(incarnation.to_string());
-        let mut child = Command::new(std::env::current_exe().expect("this program"))
+        let child = Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", "receiver", "--nocapture", "--test-threads=1"])
             .env(VARIABLE, words.join(","))
             .stdout(Stdio::null())
             .spawn()
             .expect("a receiver");
+        let mut child = Running(child);
         let start = Instant::now();
         while self.record.get(Record::note(incarnation, ATTACHED)) == 0 {
             assert!(start.elapsed() < PATIENCE, "the receiver does not attach");
-            assert!(child.try_wait().expect("the child's state").is_none(), "the receiver ended by itself");
+            assert!(child.0.try_wait().expect("the child's state").is_none(), "the receiver ended by itself");
             std::thread::sleep(Duration::from_micros(50));
         }
         child
@@ -217,25 +240,24 @@ impl Rig {
 fn no_datagram_is_lost_or_doubled_by_sigkill() {
     let rig = Rig::new();
     let (stop, stopped) = channel();
-    let sent = std::thread::scope(|scope| {
-        let of = &rig;
+    let of = &rig;
+    // The sender's channel moves in: a failure here closes it, and the sender ends.
+    let sent = std::thread::scope(move |scope| {
         let sender = scope.spawn(move || of.flood(&stopped));
         let mut random: u64 = 1;
         for incarnation in 1..=KILLS {
-            let mut child = rig.start(incarnation);
+            let mut child = of.start(incarnation);
             // Knuth's MMIX generator: delays from nothing (killed while it takes over) to some milliseconds.
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             std::thread::sleep(Duration::from_micros((random >> 33) % 6_000));
-            child.kill().expect("SIGKILL");
-            child.wait().expect("the child's end");
+            child.kill();
         }
         stop.send(()).expect("the sender waits for it");
         sender.join().expect("the sender")
     });
     let mut last = rig.start(KILLS + 1);
     rig.wait_for(sent);
-    last.kill().expect("SIGKILL");
-    last.wait().expect("the child's end");
+    last.kill();
     let note = |what| (1..=KILLS + 1).map(move |i| Record::note(i, what)).map(|at| u32::from(rig.record.get(at)));
     let (refound, known): (u32, u32) = (note(REFOUND).sum(), note(KNOWN).sum());
     println!("{sent} sent, {KILLS} kills: {refound} found again, {known} recorded and found again");

@@ -3,7 +3,7 @@
 use crate::assembly::Assemblies;
 use crate::backlog::{Backlog, Waiting};
 use crate::books::{Books, send_slot, take_apart};
-use crate::policy::Rules;
+use crate::policy::{Rule, Rules};
 use crate::streams::Streams;
 use arena::counters::RxCounter;
 use arena::descriptor::{DataRange, Fate, FateKind, Role};
@@ -47,6 +47,8 @@ pub(crate) struct Live {
     pub(crate) status: Outlet,
     pub(crate) inlet: Inlet,
     pub(crate) paused: bool,
+    /// The pausing stream that last filled its backlog: its row, and how many frames that is.
+    pub(crate) filled: Option<(u32, usize)>,
     /// Admitted frames that are not in the backlog, and how many there may be: no more than there are slots for.
     pub(crate) downstream: u32,
     pub(crate) max_heads: u32,
@@ -84,6 +86,7 @@ impl Live {
             status: cx.outlet(RingKind::Status),
             inlet: cx.inlets(RingKind::Home).remove(0),
             paused: false,
+            filled: None,
             downstream: 0,
             max_heads: pipeline.limits.max_heads.unwrap_or(cx.arena.geometry().slots).max(1),
         })
@@ -163,7 +166,7 @@ impl Live {
         if self.backlog.len() == 0 {
             match self.forward(cx, rules, waiting)? {
                 None => return Ok(()),
-                Some(back) => self.backlog.push(back),
+                Some(back) => self.wait(rule, back),
             }
             return Ok(());
         }
@@ -177,8 +180,17 @@ impl Live {
             }
             _ => {}
         }
-        self.backlog.push(waiting);
+        self.wait(rule, waiting);
         Ok(())
+    }
+
+    /// Lets a frame wait at the gateway.
+    fn wait(&mut self, rule: &Rule, waiting: Waiting) {
+        let (row, limit) = (waiting.row, rule.backlog().max(1));
+        self.backlog.push(waiting);
+        if rule.policy() == Policy::Pause && self.backlog.of(row) >= limit {
+            self.filled = Some((row, limit));
+        }
     }
 
     /// Pushes a frame to a preprocess instance if one takes it. Streams that drop keep only a burst in the rings: what
@@ -267,6 +279,11 @@ impl Live {
         if cx.ingress_paused {
             return true;
         }
+        // Not only the front counts: a stream that drops may stand before one that pauses.
+        if self.filled.is_some_and(|(row, limit)| self.backlog.of(row) >= limit) {
+            return true;
+        }
+        self.filled = None;
         let Some(front) = self.backlog.front() else { return false };
         let rule = rules.get(front.rule);
         rule.policy() == Policy::Pause && self.backlog.len() >= rule.backlog().max(1)

@@ -37,12 +37,19 @@ fn model_facts(pipeline: &Pipeline) -> Result<(ModelFacts, Option<String>), Fail
     match supervisor::describe(pipeline) {
         Ok(model) => Ok((model, None)),
         Err(error @ StartError::Binary { .. }) => Ok((ModelFacts::default(), Some(error.to_string()))),
-        Err(error @ StartError::Model(_)) => {
-            // The file was readable when the configuration was read, so the engine's word is about what is in it.
-            let key = "infer.model";
-            Err(pipeline.error_at(key, &format!(": {error}"), "name a network that the engine can run").into())
+        Err(error) => Err(not_started(pipeline, error)),
+    }
+}
+
+/// Why a pipeline does not start; what the engine says of the network, with the line that names it.
+pub(super) fn not_started(pipeline: &Pipeline, error: StartError) -> Failure {
+    match error {
+        // The file was readable when the configuration was read, so the engine's word is about what is in it.
+        StartError::Model(said) => {
+            let remedy = "name a network that the engine can run";
+            pipeline.error_at("infer.model", &format!(": {said}"), remedy).into()
         }
-        Err(error) => Err(error.into()),
+        error => error.into(),
     }
 }
 

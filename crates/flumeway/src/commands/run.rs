@@ -8,6 +8,7 @@ use flumeway::failure::{ExitStatus, Failure};
 use serde_json::json;
 use supervisor::{Exit, Options, Supervisor};
 
+use super::check::not_started;
 use super::ctl_text;
 use crate::output;
 
@@ -44,7 +45,8 @@ pub(crate) struct Args {
 
 pub(crate) fn execute(args: &Args) -> Result<ExitStatus, Failure> {
     let pipeline = pipeline(args)?;
-    let supervisor = Supervisor::start(pipeline, &Options { signals: true })?;
+    let supervisor = Supervisor::start(pipeline.clone(), &Options { signals: true })
+        .map_err(|error| not_started(&pipeline, error))?;
     let stages: Vec<String> = supervisor.stage_pids().iter().map(|(name, pid)| format!("{name}={pid}")).collect();
     tracing::info!(listen = %supervisor.listen(), "receiving frames");
     tracing::info!(pid = std::process::id(), stages = stages.join(" "), "running");
