@@ -24,7 +24,7 @@ build:
 kill-builds:
 	$(CARGO) build $(foreach s,$(STAGES),-p $(s)) --features "$(KILL_FEATURES)"
 	mkdir -p $(TARGET)/kill-points
-	for s in $(STAGES); do ln -f $(TARGET)/debug/flumeway-$$s $(TARGET)/kill-points/ 2>/dev/null || cp $(TARGET)/debug/flumeway-$$s $(TARGET)/kill-points/; done
+	for s in $(STAGES); do cp -f $(TARGET)/debug/flumeway-$$s $(TARGET)/kill-points/; done
 
 lint:
 	$(CARGO) fmt --all --check

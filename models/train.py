@@ -2,9 +2,9 @@
 
     python models/train.py --out models/roadside.onnx
 
-takes about a quarter of an hour on one core, drawing included. The same machine and the pinned
-requirements give the same file; another machine rounds differently and gives the same accuracy to within a
-few tenths of a percent, not the same bytes.
+takes about a quarter of an hour of one idle core, drawing included. Training twice on one machine with the
+pinned requirements writes the same file (tried with a short run). Another processor rounds differently, so expect
+different bytes there and check the accuracy with models/verify.py.
 """
 
 import argparse

@@ -2,6 +2,10 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Clock ticks per second of the times in `/proc/PID/stat` (`USER_HZ`, 100 on every architecture that this project has).
 pub const TICKS_PER_S: u64 = 100;
@@ -62,6 +66,39 @@ pub fn is_alive(pid: u32) -> bool {
 pub fn signal(pid: u32, signal: Signal) {
     if let Some(pid) = Pid::from_raw(pid as i32) {
         let _ = kill_process(pid, signal);
+    }
+}
+
+/// A thread that asks for nothing but to be woken every millisecond, and notes how often it was not: what the machine does
+/// to it, it does to every stage.
+#[derive(Debug)]
+pub struct Probe {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<f64>,
+}
+
+impl Probe {
+    /// From now on. A wake-up counts as late after more than `late`.
+    pub fn start(late: Duration) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let (mut n, mut missed) = (0_u32, 0_u32);
+            while !seen.load(Relaxed) {
+                let due = Instant::now() + Duration::from_millis(1);
+                std::thread::sleep(Duration::from_millis(1));
+                n += 1;
+                missed += u32::from(due.elapsed() > late);
+            }
+            f64::from(missed) / f64::from(n.max(1))
+        });
+        Self { stop, thread }
+    }
+
+    /// The share of wake-ups that were late, 0 to 1.
+    pub fn finish(self) -> f64 {
+        self.stop.store(true, Relaxed);
+        self.thread.join().unwrap_or(1.0)
     }
 }
 

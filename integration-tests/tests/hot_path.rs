@@ -196,10 +196,10 @@ fn tensors() -> InProcess {
 fn pictures() -> InProcess {
     let models = integration_tests::root().join("models");
     let text = format!(
-        "[pipeline]\nprofile = \"small\"\n[ingress]\nlisten = \"127.0.0.1:0\"\n[infer]\nengine = \"null\"\nmodel = {:?}\n\
-         [preprocess]\nresize = \"bilinear-antialias\"\n[post]\nlabels = {:?}\ntop_k = 3\n",
-        models.join("roadside.onnx"),
-        models.join("roadside.labels")
+        "[pipeline]\nprofile = \"small\"\n[ingress]\nlisten = \"127.0.0.1:0\"\n[infer]\nengine = \"null\"\nmodel = \"{}\"\n\
+         [preprocess]\nresize = \"bilinear-antialias\"\n[post]\nlabels = \"{}\"\ntop_k = 3\n",
+        models.join("roadside.onnx").display(),
+        models.join("roadside.labels").display()
     );
     InProcess::start(&resolved(&text, &EngineOptions::default()))
 }

@@ -48,19 +48,19 @@ fn best_detection(answer: &Answer) -> Option<Detection> {
 
 fn mobilenet(shared: &Path) -> String {
     format!(
-        "[infer]\nmodel = {:?}\n[preprocess]\nresize = \"bilinear-antialias\"\nmean = [0.485, 0.456, 0.406]\n\
+        "[infer]\nmodel = \"{}\"\n[preprocess]\nresize = \"bilinear-antialias\"\nmean = [0.485, 0.456, 0.406]\n\
          std = [0.229, 0.224, 0.225]\n[post]\nkind = \"classes\"\ntop_k = 5\n",
-        shared.join("models/mobilenetv2-fp32.onnx")
+        shared.join("models/mobilenetv2-fp32.onnx").display()
     )
 }
 
 /// Input `(pixel - 127) / 128`, as this detector was trained; box scores are probabilities, class 0 is background.
 fn ultraface(shared: &Path) -> String {
     format!(
-        "[infer]\nmodel = {:?}\n[preprocess]\nresize = \"bilinear-antialias\"\nscale = 0.0078125\n\
+        "[infer]\nmodel = \"{}\"\n[preprocess]\nresize = \"bilinear-antialias\"\nscale = 0.0078125\n\
          mean = [0.9921875, 0.9921875, 0.9921875]\n[post]\nkind = \"detections\"\nscores_output = 0\nboxes_output = 1\n\
          background_class = 0\nscore_threshold = 0.05\n",
-        shared.join("models/ultraface-rfb-320.onnx")
+        shared.join("models/ultraface-rfb-320.onnx").display()
     )
 }
 
@@ -143,10 +143,10 @@ fn the_face_detector_finds_what_onnx_runtime_finds() {
 fn the_bundled_network_knows_its_frames() {
     let models = integration_tests::root().join("models");
     let text = format!(
-        "[infer]\nmodel = {:?}\n[preprocess]\nresize = \"bilinear-antialias\"\nmean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n\
-         [post]\nlabels = {:?}\ntop_k = 3\n",
-        models.join("roadside.onnx"),
-        models.join("roadside.labels")
+        "[infer]\nmodel = \"{}\"\n[preprocess]\nresize = \"bilinear-antialias\"\nmean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n\
+         [post]\nlabels = \"{}\"\ntop_k = 3\n",
+        models.join("roadside.onnx").display(),
+        models.join("roadside.labels").display()
     );
     let pipeline = Pipeline::start("roadside", &text);
     let mut client = Client::new(pipeline.listen(), 1);

@@ -266,6 +266,19 @@ impl<'a> Table<'a> {
         Some(crate::held::Held::new(index))
     }
 
+    /// Stores this incarnation of `me` as owner of what an older one held. The sequence number stays: nothing changed hands,
+    /// and records that name the buffer by it (a driver's vector) stay true through any number of deaths.
+    #[inline]
+    pub fn adopt(&self, index: u32, me: Me) -> Option<crate::held::Held> {
+        let d = self.get(index)?;
+        let word = d.owner();
+        if !word.is_older(me) {
+            return None;
+        }
+        d.owner.store(Owner { incarnation: me.incarnation, ..word }.pack(), Ordering::Release);
+        Some(crate::held::Held::new(index))
+    }
+
     /// Index and descriptor of everything.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &'a Descriptor)> + use<'a> {
         self.all.iter().enumerate().map(|(i, d)| (i as u32, d))

@@ -26,9 +26,7 @@ impl Held {
     /// Ends the handle: the word now names somebody else, or the process is about to end.
     #[inline]
     pub fn release(self) -> u32 {
-        let index = self.index;
-        core::mem::forget(self);
-        index
+        core::mem::ManuallyDrop::new(self).index
     }
 }
 

@@ -270,6 +270,12 @@ impl<'a> Producer<'a> {
         self.end.wrapping_sub(self.head_seen).min(self.ring.capacity())
     }
 
+    /// As [`Self::depth`], for one look that remembers nothing.
+    #[inline]
+    pub fn look(&self) -> u64 {
+        self.end.wrapping_sub(self.ring.head.load(Ordering::Acquire)).min(self.ring.capacity())
+    }
+
     /// Pushes one buffer that is mine. Storing the entry is the commit; ring the consumer's doorbell afterwards.
     #[inline]
     pub fn push(&mut self, held: Held) -> Result<(), Refused> {

@@ -127,8 +127,9 @@ impl Infer {
         }
         if !live.expectation.in_time(start, live.flying.len(), extension.deadline_ns()) {
             cx.page.add(InferCounter::Late as usize, 1);
-            // The expectation must not lock itself in: a burst of slow frames is forgotten by refusals too.
-            live.expectation.learn(0);
+            if start < extension.deadline_ns() {
+                live.expectation.refused();
+            }
             cx.table.of(&head).set_fate(Fate { kind: FateKind::Dropped, reason: DropReason::Deadline.code() });
             live.stuck.push_back(head);
             return live.hand_on().map(|()| true);
@@ -238,11 +239,23 @@ impl Stage for Infer {
         Ok(done)
     }
 
-    fn has_input(&self, _: &Context) -> bool {
+    /// Exactly what [`Self::submit`] and [`Live::hand_on`] ask: more would keep this stage spinning while tx is behind, and less
+    /// would let it sleep through the doorbell that tx rang between the last poll and this look.
+    fn has_input(&self, cx: &Context) -> bool {
         let Some(live) = &self.live else { return false };
-        live.flying.len() < self.max_in_flight
-            && live.stuck.is_empty()
-            && (!live.again.is_empty() || live.inlets.iter().any(|i| !i.is_empty()))
+        if !live.forward.would_be_ready() {
+            return false;
+        }
+        if !live.stuck.is_empty() {
+            return true;
+        }
+        if live.suspect || live.flying.len() >= self.max_in_flight {
+            return false;
+        }
+        match live.again.front() {
+            Some(head) => live.flying.is_empty() || cx.table.of(head).attempts.load(Ordering::Relaxed) == 0,
+            None => live.inlets.iter().any(|i| !i.is_empty()),
+        }
     }
 
     fn timer_ns(&self, _: &Context) -> Option<u64> {

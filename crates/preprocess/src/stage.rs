@@ -244,18 +244,25 @@ impl Live {
         if !self.forward.any_ready() {
             return Ok(None);
         }
-        let slot = !self.spare.is_empty() || !self.slots.is_empty();
         if let Some(head) = self.again.front() {
-            let own = slot || cx.table.slot_of(head.index()).is_some() || cx.table.of(head).fate().is_some();
-            return Ok(if own { self.again.pop_front() } else { None });
+            return Ok(if self.can_do(cx, head) { self.again.pop_front() } else { None });
         }
-        if !slot {
+        if !self.has_slot() {
             if !self.inlet.is_empty() {
                 cx.page.add(PreCounter::SlotWaits as usize, 1);
             }
             return Ok(None);
         }
         Ok(self.inlet.pop_one(cx)?)
+    }
+
+    fn has_slot(&self) -> bool {
+        !self.spare.is_empty() || !self.slots.is_empty()
+    }
+
+    /// Whether a head of a dead predecessor can be done now: it has a slot, gets one, or needs none.
+    fn can_do(&self, cx: &Context, head: &Held) -> bool {
+        self.has_slot() || cx.table.slot_of(head.index()).is_some() || cx.table.of(head).fate().is_some()
     }
 
     /// The slot that a head has already (from a predecessor that died after attaching it), or a free one.
@@ -309,10 +316,18 @@ impl Stage for Preprocess {
         Ok(done)
     }
 
-    fn has_input(&self, _: &Context) -> bool {
+    /// Exactly what [`Live::next`] and [`Live::hand_on`] ask: more would keep this stage spinning while infer is behind, and
+    /// less would let it sleep through the doorbell that infer rang between the last poll and this look.
+    fn has_input(&self, cx: &Context) -> bool {
         let Some(live) = &self.live else { return false };
-        let slot = !live.spare.is_empty() || !live.slots.is_empty();
-        slot && (!live.inlet.is_empty() || !live.again.is_empty()) && live.stuck.is_none()
+        if let Some((_, stream)) = &live.stuck {
+            return live.forward.would_pick(*stream);
+        }
+        live.forward.any_would_be_ready()
+            && match live.again.front() {
+                Some(head) => live.can_do(cx, head),
+                None => live.has_slot() && !live.inlet.is_empty(),
+            }
     }
 
     fn drain(&mut self, cx: &mut Context) -> Result<bool, Stop> {

@@ -107,7 +107,9 @@ pub(crate) fn take_apart(
     }
     reach(KillPoint::Dissolving);
     let d = table.of(&head);
-    let (mut next, mut left) = (d.next.load(Ordering::Relaxed), d.segments.load(Ordering::Relaxed));
+    // Bounded: a table that runs in a circle must not keep every successor here for ever.
+    let (mut next, mut left) =
+        (d.next.load(Ordering::Relaxed), d.segments.load(Ordering::Relaxed).min(table.buffers()));
     while left > 0 && next != NONE {
         let Some(segment) = table.get(next).filter(|_| next < table.buffers()) else { break };
         let after = segment.next.load(Ordering::Relaxed);

@@ -140,6 +140,10 @@ impl Live {
             next = index;
         }
         d.next.store(next, Ordering::Release);
+        if let Some(fate) = given_up {
+            // Before it is a head: a successor would take a head without a fate for a complete frame and send it on.
+            d.set_fate(fate);
+        }
         self.books.admit(&cx.arena, &head, cx.now_ns);
         cx.page.add(RxCounter::Admitted as usize, 1);
         let meta = cx.arena.extensions()[head.index() as usize].meta();

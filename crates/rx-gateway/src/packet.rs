@@ -92,16 +92,14 @@ impl Live {
             return self.admit(cx, rules, None);
         }
         let name = (meta.stream_row, meta.frame);
-        let at = match self.assemblies.place(name) {
-            Some(Place::Assembling(at)) => at,
-            _ => {
-                let Some(at) = self.begin_frame(cx, rules, pipeline, name, count)? else {
-                    d.set_role(Role::Free);
-                    self.free.push(held);
-                    return Ok(());
-                };
-                at
-            }
+        let at = if let Some(Place::Assembling(at)) = self.assemblies.place(name) {
+            at
+        } else if let Some(at) = self.begin_frame(cx, rules, pipeline, name, count)? {
+            at
+        } else {
+            d.set_role(Role::Free);
+            self.free.push(held);
+            return Ok(());
         };
         match self.assemblies.add(at, fragment, held, meta.arrival_ns) {
             Added::Incomplete => Ok(()),

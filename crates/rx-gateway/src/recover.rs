@@ -47,6 +47,10 @@ impl Live {
         cx.page.note(cx.now_ns, Event::Adopted, finds.adopted);
         cx.page.add(RxCounter::Adopted as usize, u64::from(finds.adopted));
         self.index_frames(cx);
+        // What the words know already need not be found again; the others keep their record until they are processed.
+        for old in refound.iter().filter(|r| finds.packets.iter().all(|(_, f)| f.position != r.position)) {
+            self.port.recorded(old.position);
+        }
         // The packet that a pending line has counted comes first: the next line would overwrite what tells so.
         let counted = pending.filter(|l| l.operation == Operation::Packet).map(|l| l.extra);
         if let Some(at) = finds.packets.iter().position(|(_, found)| counted == Some(found.position)) {
@@ -63,10 +67,6 @@ impl Live {
         }
         for (held, found) in finds.packets {
             self.refound(cx, rules, pipeline, held, found, false)?;
-        }
-        // What is left was recorded in the words, but its record in the vector not cleared any more.
-        for old in &refound {
-            self.port.recorded(old.position);
         }
         Ok(())
     }
@@ -117,7 +117,8 @@ impl Live {
             if !mine && !orphan() {
                 continue;
             }
-            let Some(held) = cx.table.take(index, cx.me) else { continue };
+            let taken = if mine { cx.table.adopt(index, cx.me) } else { cx.table.take(index, cx.me) };
+            let Some(held) = taken else { continue };
             finds.adopted += 1;
             match d.role() {
                 Role::Slot => return_slot(cx, held, &mut self.slots)?,

@@ -49,6 +49,13 @@ impl Outlet {
         !self.full
     }
 
+    /// What [`Self::ready`] would say now; for the look right before sleeping.
+    #[inline]
+    pub fn would_be_ready(&self) -> bool {
+        let depth = self.producer.look();
+        if self.full { depth <= self.low } else { depth < self.high }
+    }
+
     /// Hands a buffer on. Watermarks are the caller's to heed; a ring that is full in spite of them gives it back.
     #[inline]
     pub fn push(&mut self, held: Held) -> Result<Option<Held>, Stop> {
@@ -109,8 +116,7 @@ impl Spread {
         let chosen = if n == 1 {
             0
         } else if self.by_stream {
-            // Fibonacci hashing: neighbouring stream numbers go to different instances.
-            (u64::from(stream).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % n
+            of_stream(stream, n)
         } else {
             self.next = self.next.wrapping_add(1);
             let start = self.next;
@@ -126,6 +132,22 @@ impl Spread {
         self.outlets.iter_mut().any(Outlet::ready)
     }
 
+    /// What [`Self::any_ready`] would say now; for the look right before sleeping.
+    #[inline]
+    pub fn any_would_be_ready(&self) -> bool {
+        self.outlets.iter().any(Outlet::would_be_ready)
+    }
+
+    /// Whether [`Self::pick`] would find a ring for a frame of `stream` now; for the look right before sleeping.
+    #[inline]
+    pub fn would_pick(&self, stream: u32) -> bool {
+        if self.by_stream || self.outlets.len() == 1 {
+            return self.outlets[of_stream(stream, self.outlets.len())].would_be_ready();
+        }
+        let shortest = self.outlets.iter().map(|o| o.producer.look()).min();
+        self.outlets.iter().any(|o| Some(o.producer.look()) == shortest && o.would_be_ready())
+    }
+
     /// Wakes the consumers of what was pushed.
     #[inline]
     pub fn flush(&mut self, cx: &Context) {
@@ -133,4 +155,10 @@ impl Spread {
             outlet.flush(cx);
         }
     }
+}
+
+/// Fibonacci hashing: neighbouring stream numbers go to different instances.
+#[inline]
+fn of_stream(stream: u32, n: usize) -> usize {
+    (u64::from(stream).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % n
 }

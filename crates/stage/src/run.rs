@@ -13,6 +13,8 @@ use std::process::ExitCode;
 
 /// After its supervisor is gone a stage goes on for as long as there is work, and this much longer.
 const ORPHAN_GRACE_NS: u64 = 500_000_000;
+/// Between two looks at what a draining stage waits for (an engine, a transmit queue).
+const DRAIN_PAUSE: std::time::Duration = std::time::Duration::from_micros(50);
 
 /// What makes a stage this stage. The run loop calls; nothing here loops on its own or waits.
 pub trait Stage {
@@ -157,8 +159,14 @@ impl Life {
             cx.page.heartbeat_ns.store(cx.now_ns, Ordering::Relaxed);
             let supervisor = cx.arena.supervisor();
             cx.ingress_paused = supervisor.ingress_paused.load(Ordering::Relaxed) != 0 || self.orphaned_ns.is_some();
-            if control.command() != active && self.ordered_away(stage, cx, control.command())? {
-                return Ok(());
+            let command = control.command();
+            if command != active {
+                if self.ordered_away(stage, cx, command)? {
+                    return Ok(());
+                }
+                // No poll: it would take new input, and an engine that always has some in flight would never have drained.
+                std::thread::sleep(DRAIN_PAUSE);
+                continue;
             }
             if supervisor.config_generation.load(Ordering::Relaxed) != cx.page.config_generation.load(Ordering::Relaxed)
             {

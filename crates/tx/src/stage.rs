@@ -6,6 +6,7 @@ use crate::rules::Rules;
 use ::stage::{Context, Inlet, Outlet, Stage, Stop};
 use arena::Held;
 use arena::counters::TxCounter;
+use arena::descriptor::{Fate, FateKind};
 use arena::killpoint::{KillPoint, reach};
 use arena::launch::Attached;
 use arena::meta::FrameMeta;
@@ -19,8 +20,9 @@ use std::collections::VecDeque;
 
 /// Datagrams of one call to the driver.
 const BATCH: usize = 64;
-/// Deaths of tx in a row that may lie between a send and the look at its record. From one send of a buffer to the next its
-/// word changes hands at least four times: home, preprocess, infer, tx.
+/// Takes from the recovery ring that may lie between a send and the look at its record: one for each death of tx before it
+/// got to recording. From one send of a buffer to the next its word changes hands at least four times: home,
+/// preprocess, infer, tx.
 const MAX_TAKEN: u32 = 3;
 /// How soon to try again when the driver's queue is full.
 const RETRY_NS: u64 = 200_000;
@@ -45,8 +47,6 @@ struct Live {
     again: VecDeque<Held>,
     /// Replies on their way out, oldest first.
     replies: VecDeque<Reply>,
-    /// What a predecessor had sent.
-    found: Vec<Sent>,
     blocked: bool,
 }
 
@@ -69,9 +69,7 @@ impl Tx {
         let d = cx.table.of(&head);
         let extension = &cx.arena.extensions()[head.index() as usize];
         let meta = extension.meta();
-        if d.is_settled() || live.was_sent(cx, &head) {
-            let fate =
-                d.fate().unwrap_or(arena::descriptor::Fate { kind: arena::descriptor::FateKind::Answered, reason: 0 });
+        if let Some(fate) = d.fate().filter(|_| d.is_settled()) {
             return live.finish(cx, head, fate);
         }
         cx.begin(&head);
@@ -139,23 +137,21 @@ impl Tx {
 }
 
 impl Live {
-    /// Whether a dead predecessor has sent this head's whole reply already.
-    fn was_sent(&mut self, cx: &Context, head: &Held) -> bool {
-        if self.found.is_empty() {
-            return false;
+    /// A head of a dead predecessor. If that had handed its whole reply to the driver, this is recorded now, before the
+    /// first send clears the driver's vector: a successor of ours would not find it there any more.
+    fn take_over(&mut self, cx: &Context, head: Held, found: &[Sent]) {
+        let d = cx.table.of(&head);
+        let seq = d.owner().seq;
+        if found.iter().any(|s| s.head == head.index() && (1..=MAX_TAKEN).contains(&seq.wrapping_sub(s.seq))) {
+            cx.page.add(TxCounter::FoundSent as usize, 1);
+            d.set_fate(Fate { kind: FateKind::Answered, reason: 0 });
+            d.settle();
         }
-        // Each incarnation since then that took it from the recovery ring added one to the sequence number; a head that
-        // has been home in between is further on than that.
-        let seq = cx.table.of(head).owner().seq;
-        let same = |s: &Sent| s.head == head.index() && (1..=MAX_TAKEN).contains(&seq.wrapping_sub(s.seq));
-        let Some(at) = self.found.iter().position(same) else { return false };
-        self.found.swap_remove(at);
-        cx.page.add(TxCounter::FoundSent as usize, 1);
-        true
+        self.again.push_back(head);
     }
 
     /// Records the fate and sends the head home.
-    fn finish(&mut self, cx: &Context, head: Held, fate: arena::descriptor::Fate) -> Result<(), Stop> {
+    fn finish(&mut self, cx: &Context, head: Held, fate: Fate) -> Result<(), Stop> {
         let d = cx.table.of(&head);
         d.set_fate(fate);
         d.settle();
@@ -228,12 +224,11 @@ impl Stage for Tx {
             hand: Vec::with_capacity(self.burst),
             again: VecDeque::with_capacity(cx.table.len() as usize),
             replies: VecDeque::with_capacity(cx.table.len() as usize),
-            found,
             blocked: false,
         };
         let mut recovery = cx.recovery();
         while let Some(head) = recovery.pop()? {
-            live.again.push_back(head);
+            live.take_over(cx, head, &found);
         }
         cx.page.note(cx.now_ns, Event::Recovered, live.again.len() as u32);
         self.live = Some(live);
@@ -248,7 +243,6 @@ impl Stage for Tx {
                 // One by one: it may be what killed the predecessor.
                 live.hand.push(head);
             } else {
-                live.found.clear();
                 live.take(cx, burst)?;
             }
         }

@@ -100,22 +100,24 @@ fn processes(pipeline: &Pipeline) -> Vec<(String, u32)> {
     stages.iter().filter_map(stage).chain(supervisor).collect()
 }
 
-/// Runs the comparison; with `engine_alone`, the engine in a loop by itself takes part in each round.
-pub fn compare(workload: &Workload, cores: Cores, engine_alone: bool) -> Result<Outcome> {
-    let machine_cores = machine::cores();
+/// Runs the comparison on a machine with `machine_cores` cores; with `engine_alone`, the engine in a loop by itself takes part in each round.
+pub fn compare(workload: &Workload, cores: Cores, machine_cores: usize, engine_alone: bool) -> Result<Outcome> {
     // Loaded here, where the engine by itself will run, since its worker thread stays there.
     pin(&[ENGINE_CORE.min(machine_cores - 1)])?;
     let mut compute = Compute::load(workload)?;
-    pin(&[CLIENT_CORE])?;
     let expected = expected(&mut compute, workload)?;
+    // Children inherit this, and choose their own cores among these.
+    pin(&(0..machine_cores).collect::<Vec<_>>())?;
     let server = Server::start(workload, cores, machine_cores)?;
+    // At once: the server ends with its connection, and so with this process, however that ends.
+    let mut tcp = Client::new(TcpLink::new(server.address, workload, &expected)?);
     let pipeline = Pipeline::start(
         &format!("baseline-{}-{}", workload.name, cores.name()),
         &workload.pipeline_toml(cores, machine_cores),
     );
+    pin(&[CLIENT_CORE])?;
     let of_server = [("server".to_owned(), server.pid())];
     let of_pipeline = processes(&pipeline);
-    let mut tcp = Client::new(TcpLink::new(server.address, workload, &expected)?);
     let mut udp = Client::new(UdpLink::new(pipeline.listen(), workload, &expected)?);
     for client in [&mut tcp, &mut udp] {
         client.unloaded(workload.round_trips / 5)?;

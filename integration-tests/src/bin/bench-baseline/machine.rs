@@ -34,8 +34,8 @@ pub fn load() -> String {
     text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
 }
 
-/// The machine in JSON.
-pub fn describe() -> Value {
+/// The machine, of which this process may use `cores` cores, in JSON.
+pub fn describe(cores: usize) -> Value {
     let cpuinfo = read_to_string("/proc/cpuinfo").unwrap_or_default();
     let of_cpu = |key: &str| {
         let line = cpuinfo.lines().find(|l| l.starts_with(key));
@@ -46,7 +46,7 @@ pub fn describe() -> Value {
     json!({
         "cpu": of_cpu("model name"),
         "family_model": format!("{}/{}", of_cpu("cpu family"), of_cpu("model\t")),
-        "cores": cores(),
+        "cores": cores,
         "virtual_machine": virtual_machine,
         "kernel": first_line("/proc/sys/kernel/osrelease"),
         "rmem_max_bytes": first_line("/proc/sys/net/core/rmem_max").parse::<u64>().ok(),

@@ -55,18 +55,20 @@ fn serve(workload: &str, cores: &str) -> Result<()> {
 
 fn run() -> Result<bool> {
     let start = Instant::now();
-    let mut machine = machine::describe();
+    // Once, before any thread is bound to a part of them.
+    let machine_cores = machine::cores();
+    let mut machine = machine::describe(machine_cores);
     let mut figures = Vec::new();
     let mut raw = Vec::new();
     let mut required = Figure::needs_cores(REQUIRED_NAME, REQUIRED, 2);
     for workload in [Workload::tiny(), Workload::mobilenet()] {
         for cores in [Cores::One, Cores::Two] {
-            if cores == Cores::Two && machine::cores() < 2 {
+            if cores == Cores::Two && machine_cores < 2 {
                 continue;
             }
             eprintln!("{} ({}), {}", workload.name, workload.model_name(), cores.name());
             let engine_alone = workload.model.is_some() && cores == Cores::Two;
-            let outcome = comparison::compare(&workload, cores, engine_alone)?;
+            let outcome = comparison::compare(&workload, cores, machine_cores, engine_alone)?;
             figures.extend(outcome.figures);
             raw.push(outcome.raw);
             if let Some(ratio) = outcome.over_engine {
