@@ -248,7 +248,10 @@ impl Drop for Pipeline {
         if let Some(mut child) = self.child.take() {
             let pids = if std::thread::panicking() {
                 eprintln!("--- log of the pipeline ---\n{}", self.log());
-                self.try_ask(&json!({"command": "status"}))
+                let status = self.try_ask(&json!({"command": "status"}));
+                let ledger = self.try_ask(&json!({"command": "ledger"}));
+                eprintln!("--- its status ---\n{status:?}\n--- its ledger ---\n{ledger:?}");
+                status
             } else {
                 None
             };

@@ -2,8 +2,7 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -73,18 +72,17 @@ pub fn signal(pid: u32, signal: Signal) {
 /// to it, it does to every stage.
 #[derive(Debug)]
 pub struct Probe {
-    stop: Arc<AtomicBool>,
+    watching: Sender<()>,
     thread: JoinHandle<f64>,
 }
 
 impl Probe {
     /// From now on. A wake-up counts as late after more than `late`.
     pub fn start(late: Duration) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let seen = stop.clone();
+        let (watching, watched) = channel();
         let thread = std::thread::spawn(move || {
             let (mut n, mut missed) = (0_u32, 0_u32);
-            while !seen.load(Relaxed) {
+            while watched.try_recv() == Err(TryRecvError::Empty) {
                 let due = Instant::now() + Duration::from_millis(1);
                 std::thread::sleep(Duration::from_millis(1));
                 n += 1;
@@ -92,12 +90,12 @@ impl Probe {
             }
             f64::from(missed) / f64::from(n.max(1))
         });
-        Self { stop, thread }
+        Self { watching, thread }
     }
 
     /// The share of wake-ups that were late, 0 to 1.
     pub fn finish(self) -> f64 {
-        self.stop.store(true, Relaxed);
+        drop(self.watching);
         self.thread.join().unwrap_or(1.0)
     }
 }

@@ -1,6 +1,7 @@
 //! Steady traffic of tiny tensors, each with an answer known beforehand.
 
 use crate::client::{Client, values};
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 use wire::Status;
 
@@ -34,6 +35,16 @@ pub fn steady(client: &mut Client, ids: std::ops::Range<u64>, per_s: u32, mut ea
         each(id);
         client.send_tensor(id, &tensor_of(id));
     }
+}
+
+/// Sends frames from 0 on at a steady rate until the other end of `working` is dropped, also by a panic; returns how many.
+pub fn steady_until(client: &mut Client, per_s: u32, working: &Receiver<()>) -> u64 {
+    let mut sent = 0;
+    while working.try_recv() == Err(TryRecvError::Empty) {
+        steady(client, sent..sent + 50, per_s, |_| {});
+        sent += 50;
+    }
+    sent
 }
 
 /// Asserts that frame `id` was answered, and answered right.

@@ -3,10 +3,8 @@
 use integration_tests::client::Client;
 use integration_tests::gate::{Stopped, fill, number, start};
 use integration_tests::pipeline::{Pipeline, wait_until};
-use integration_tests::traffic::{assert_right, steady, tensor_of};
+use integration_tests::traffic::{assert_right, steady_until, tensor_of};
 use serde_json::{Value, json};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use wire::{DropReason, Status};
 
 /// Orders a reload of the pipeline's configuration after `edit`, and waits until every stage has taken it over.
@@ -34,26 +32,18 @@ fn lines(answer: &Value, key: &str) -> Vec<String> {
 #[test]
 fn a_reload_changes_streams_without_a_gap_and_names_what_needs_a_restart() {
     let pipeline = start("reload", "[[stream]]\nid = 8\nreply_to = \"sender\"\n");
-    let ended = AtomicBool::new(false);
     let mut steady_client = Client::new(pipeline.listen(), 4);
     let mut other = Client::new(pipeline.listen(), 8);
     other.send_tensor(1, &tensor_of(1));
     other.receive_until(1);
     assert_right(&other, 1);
+    let (work, working) = std::sync::mpsc::channel();
     let sent = std::thread::scope(|scope| {
-        let traffic = scope.spawn(|| {
-            let mut sent = 0;
-            while !ended.load(Relaxed) {
-                steady(&mut steady_client, sent..sent + 50, 1_000, |_| {});
-                sent += 50;
-            }
-            sent
+        scope.spawn(|| {
+            let _work = work;
+            changes(&pipeline, &mut other);
         });
-        let checked = catch_unwind(AssertUnwindSafe(|| changes(&pipeline, &mut other)));
-        ended.store(true, Relaxed);
-        let sent = traffic.join().expect("the traffic");
-        checked.unwrap_or_else(|panic| resume_unwind(panic));
-        sent
+        steady_until(&mut steady_client, 1_000, &working)
     });
     steady_client.receive_until(sent as usize);
     for id in 0..sent {

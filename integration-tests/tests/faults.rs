@@ -4,11 +4,10 @@ use integration_tests::client::{Client, Frame, tensor, values};
 use integration_tests::impair::Impaired;
 use integration_tests::pipeline::{Pipeline, wait_until};
 use integration_tests::processes::{EndWithTest, is_alive, private_kib, signal};
-use integration_tests::traffic::{assert_right, config, steady, tensor_of};
+use integration_tests::traffic::{assert_right, config, steady, steady_until, tensor_of};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use wire::{DropReason, Encoding, Status};
 
 /// First element of a tensor that crashes the `abort` engine; `tensor_of` makes none such.
@@ -102,27 +101,16 @@ fn restarts_under_traffic_lose_and_double_nothing() {
     let pipeline = Pipeline::start("restart", &config("null", ""));
     let mut client = Client::new(pipeline.listen(), 3);
     let stages = ["rx-gateway", "preprocess.0", "infer.0", "tx"];
-    let done = AtomicBool::new(false);
-    let mut sent = 0;
-    std::thread::scope(|scope| {
+    let (work, working) = std::sync::mpsc::channel();
+    let sent = std::thread::scope(|scope| {
         scope.spawn(|| {
-            // Set also when a restart fails: the traffic then ends, and the scope reports the failure.
-            struct Set<'a>(&'a AtomicBool);
-            impl Drop for Set<'_> {
-                fn drop(&mut self) {
-                    self.0.store(true, Ordering::Relaxed);
-                }
-            }
-            let _set = Set(&done);
+            let _work = work;
             for stage in stages.iter().cycle().take(8) {
                 let answer = pipeline.order(&json!({"command": "restart", "stage": stage}));
                 assert_eq!(answer["restarted"].as_array().map(Vec::len), Some(1), "{answer}");
             }
         });
-        while !done.load(Ordering::Relaxed) {
-            steady(&mut client, sent..sent + 50, 1_000, |_| {});
-            sent += 50;
-        }
+        steady_until(&mut client, 1_000, &working)
     });
     client.receive_until(sent as usize);
     for id in 0..sent {
@@ -209,7 +197,7 @@ fn loss_reordering_and_duplication_cost_only_the_frames_they_hit() {
     let counted = ["incomplete", "evicted"].map(|r| ledger["dropped"][r].as_u64().unwrap_or(0));
     assert_eq!(counted.iter().sum::<u64>(), incomplete, "{ledger}");
     assert_eq!(ledger["received"], seen as u64, "each frame is counted once, copies and late parts never");
-    assert!(ledger["packets"]["duplicate"].as_u64() >= Some((warm.copies + network.copies) / 2), "{ledger}");
+    assert!(ledger["packets"]["duplicate"].as_u64() >= Some(warm.copies.midpoint(network.copies)), "{ledger}");
     for (pid, before) in pids.iter().zip(before) {
         let grown = private_kib(*pid).saturating_sub(before);
         assert!(grown < 1024, "process {pid} grew by {grown} KiB from {before} KiB");

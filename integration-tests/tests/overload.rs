@@ -62,7 +62,7 @@ fn twice_the_rate(name: &str, max_in_flight: u32, stream: &str) {
     }
     let busy = format!("the machine woke {:.1} % of all sleepers late", unpunctual * 100.0);
     eprintln!("{name}: {late} of {ok} answers missed their deadline; {busy}");
-    if unpunctual > 0.005 {
+    if unpunctual > 0.02 {
         eprintln!("SKIPPED: a machine with time for its processes is missing, deadlines are not judged: {busy}");
     } else {
         assert!(late * 100 <= ok, "{late} of {ok} answers missed their deadline; {busy}");

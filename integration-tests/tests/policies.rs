@@ -125,7 +125,9 @@ fn statuses_go_out_when_wanted_and_no_more_than_allowed() {
     // Streams share the rings: the first fills them.
     fill(&pipeline, &mut clients[0], 0..MANY);
     fill(&pipeline, &mut clients[1], 0..1);
-    (1..MANY).for_each(|id| clients[1].send_tensor(id, &tensor_of(id)));
+    for id in 1..MANY {
+        clients[1].send_tensor(id, &tensor_of(id));
+    }
     wait_until("all frames to be admitted", || pipeline.ledger()["received"] == 2 * MANY);
     drop(stopped);
     let ledger = pipeline.assert_whole();
@@ -133,7 +135,9 @@ fn statuses_go_out_when_wanted_and_no_more_than_allowed() {
     let answered = number(&ledger["answered"]);
     assert_eq!(dropped + answered, 2 * MANY, "{ledger}");
     let statuses = number(&json!(pipeline.counter("tx", "statuses")));
-    clients.iter_mut().for_each(|c| _ = c.receive());
+    for client in &mut clients {
+        client.receive();
+    }
     let got = |c: &Client, ok: bool| c.replies.values().filter(|r| (r[0].status == Status::Ok) == ok).count() as u64;
     assert_eq!(got(&clients[0], true) + got(&clients[1], true), answered, "{ledger}");
     assert_eq!(got(&clients[0], false), 0, "this stream wants no statuses");
@@ -152,7 +156,9 @@ fn replies_go_to_the_sender_elsewhere_or_nowhere() {
     let pipeline = start("reply-to", &streams);
     let mut clients = [1, 2, 3].map(|s| Client::new(pipeline.listen(), s));
     for id in 0..50 {
-        clients.iter_mut().for_each(|c| c.send_tensor(id, &tensor_of(id)));
+        for client in &mut clients {
+            client.send_tensor(id, &tensor_of(id));
+        }
         clients[0].receive_until(id as usize + 1);
     }
     let ledger = pipeline.assert_whole();

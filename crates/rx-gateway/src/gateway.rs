@@ -47,6 +47,8 @@ pub(crate) struct Live {
     pub(crate) status: Outlet,
     pub(crate) inlet: Inlet,
     pub(crate) paused: bool,
+    /// Most buffers that the driver can hold.
+    pub(crate) vector: usize,
     /// The pausing stream that last filled its backlog: its row, and how many frames that is.
     pub(crate) filled: Option<(u32, usize)>,
     /// Admitted frames that are not in the backlog, and how many there may be: no more than there are slots for.
@@ -65,8 +67,8 @@ impl Live {
     pub(crate) fn open(pipeline: &Pipeline, cx: &mut Context) -> Result<Self, Stop> {
         let burst = (pipeline.rings.burst as usize).clamp(1, ports::udp::VECTOR);
         // The vector is as long as four bursts: under load one call empties what came during the last turn.
-        let port = UdpRx::attach(std::mem::take(&mut cx.port), (burst * 4).min(ports::udp::VECTOR))
-            .map_err(|e| Stop::Environment(e.to_string()))?;
+        let vector = (burst * 4).min(ports::udp::VECTOR);
+        let port = UdpRx::attach(std::mem::take(&mut cx.port), vector).map_err(|e| Stop::Environment(e.to_string()))?;
         let buffers = cx.arena.geometry().buffers;
         let all = buffers as usize;
         let rows = cx.arena.streams();
@@ -86,6 +88,7 @@ impl Live {
             status: cx.outlet(RingKind::Status),
             inlet: cx.inlets(RingKind::Home).remove(0),
             paused: false,
+            vector,
             filled: None,
             downstream: 0,
             max_heads: pipeline.limits.max_heads.unwrap_or(cx.arena.geometry().slots).max(1),
@@ -280,7 +283,9 @@ impl Live {
 
     /// Whether input stays where it is: a stream that pauses has its backlog full, or buffers are short.
     fn must_pause(&mut self, cx: &Context, rules: &Rules) -> bool {
-        if cx.ingress_paused {
+        // Without a buffer to receive into, a socket that is readable is no reason to stay awake: buffers come home, or out of
+        // frames that are given up.
+        if cx.ingress_paused || self.free.is_empty() && self.port.wants() >= self.vector {
             return true;
         }
         // Not only the front counts: a stream that drops may stand before one that pauses.
@@ -359,9 +364,9 @@ impl Stage for RxGateway {
         Ok(done)
     }
 
-    fn has_input(&self, cx: &Context) -> bool {
-        let Some(live) = &self.live else { return false };
-        !live.inlet.is_empty() || (live.paused && !cx.ingress_paused && live.backlog.len() == 0)
+    /// The socket is looked at by sleeping on it; what ends a pause comes home, or by a timer.
+    fn has_input(&self, _: &Context) -> bool {
+        self.live.as_ref().is_some_and(|live| !live.inlet.is_empty())
     }
 
     fn timer_ns(&self, _: &Context) -> Option<u64> {

@@ -91,6 +91,12 @@ impl Live {
             self.parts.push(held);
             return self.admit(cx, rules, None);
         }
+        if self.streams.row(meta.stream_row).is_none() {
+            // Only a fragment of a dead predecessor whose record was overwritten; it must not end each successor too.
+            d.set_role(Role::Free);
+            self.free.push(held);
+            return Ok(());
+        }
         let name = (meta.stream_row, meta.frame);
         let at = if let Some(Place::Assembling(at)) = self.assemblies.place(name) {
             at

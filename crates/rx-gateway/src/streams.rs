@@ -7,6 +7,8 @@ use std::collections::HashMap;
 
 /// A row whose sender has been silent for this long may be given to another when the table is full.
 const IDLE_NS: u64 = 10_000_000_000;
+/// How long a search for such a row is not repeated: senders without a row must not buy a walk over the table per packet.
+const SEARCH_NS: u64 = 10_000_000;
 
 type Key = (Address, u32, u64);
 
@@ -20,6 +22,8 @@ pub(crate) struct Streams {
     active: Vec<u32>,
     assembling: Vec<u32>,
     pub(crate) evicted: u64,
+    /// When to look for a silent row again, after none was found.
+    search_ns: u64,
 }
 
 fn key_of(row: &StreamRow) -> Key {
@@ -39,7 +43,7 @@ impl Streams {
                 free.push(n as u32);
             }
         }
-        Self { rows, index, free, active: vec![0; rows.len()], assembling: vec![0; rows.len()], evicted }
+        Self { rows, index, free, active: vec![0; rows.len()], assembling: vec![0; rows.len()], evicted, search_ns: 0 }
     }
 
     /// The row of a sender's stream; a new one gets an unused or a long silent one. `None`: there are too many.
@@ -65,11 +69,15 @@ impl Streams {
 
     /// Takes the row that has been silent longest, if that is long enough and nothing of it is under way.
     fn evict(&mut self, now_ns: u64) -> Option<u32> {
-        let silent = |n: &u32| now_ns.saturating_sub(self.rows[*n as usize].last_seen_ns.load(Ordering::Relaxed));
-        let n = (0..self.rows.len() as u32).filter(|n| self.active[*n as usize] == 0).max_by_key(silent)?;
-        if silent(&n) < IDLE_NS {
+        if now_ns < self.search_ns {
             return None;
         }
+        let silent = |n: &u32| now_ns.saturating_sub(self.rows[*n as usize].last_seen_ns.load(Ordering::Relaxed));
+        let n = (0..self.rows.len() as u32).filter(|n| self.active[*n as usize] == 0).max_by_key(silent);
+        let Some(n) = n.filter(|n| silent(n) >= IDLE_NS) else {
+            self.search_ns = now_ns + SEARCH_NS;
+            return None;
+        };
         let row = &self.rows[n as usize];
         self.index.remove(&key_of(row));
         row.used.store(0, Ordering::Release);
@@ -133,7 +141,9 @@ mod tests {
         assert_eq!(streams.find(peer(1), 7, 1, 6), Some(a));
         assert_eq!(streams.find(peer(2), 7, 1, IDLE_NS), None, "nobody has been silent for long enough");
         streams.begin(b);
-        assert_eq!(streams.find(peer(2), 7, 1, 6 + IDLE_NS), Some(a), "b is older but busy");
+        assert_eq!(streams.find(peer(2), 7, 1, 6 + IDLE_NS), None, "not looked for again so soon");
+        let later = IDLE_NS + SEARCH_NS;
+        assert_eq!(streams.find(peer(2), 7, 1, later), Some(a), "b is older but busy");
         // A successor finds the same rows.
         let mut again = Streams::new(rows, 0);
         assert_eq!(again.find(peer(1), 7, 2, 7), Some(b));

@@ -26,7 +26,7 @@ struct Answer {
 }
 
 /// The executables of all kinds of stage, each checked to have our memory layout.
-pub(crate) fn check_layouts(bin_dir: &Path) -> Result<(), StartError> {
+pub fn check_layouts(bin_dir: &Path) -> Result<(), StartError> {
     const QUESTION: &str = "--layout";
     for kind in InstanceKind::ALL {
         let path = bin_dir.join(kind.executable());

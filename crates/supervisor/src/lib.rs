@@ -55,7 +55,7 @@ mod stop;
 mod testing;
 mod watch;
 
-pub use ask::describe;
+pub use ask::{check_layouts, describe};
 pub use error::{RunError, StartError};
 pub use options::{Exit, Options, StopHandle};
 pub use report::{audit_json, ledger_json, status_json};

@@ -36,6 +36,8 @@ pub struct Supervisor {
     pub(crate) generation: u64,
     pub(crate) reloaded_ns: u64,
     pub(crate) mode: Mode,
+    /// When input was last ordered to pause.
+    pub(crate) paused_ns: u64,
     pub(crate) orders: Vec<Order>,
     pub(crate) records: Records,
     pub(crate) quarantine: Quarantine,
@@ -89,6 +91,7 @@ impl Supervisor {
             generation: 0,
             reloaded_ns: 0,
             mode: Mode::Running,
+            paused_ns: 0,
             orders: Vec::new(),
             records: Records::default(),
             quarantine: Quarantine::default(),

@@ -79,6 +79,7 @@ impl Supervisor {
     /// Takes no new frames and waits for those in flight.
     pub(crate) fn begin_drain(&mut self, then_stop: bool, now_ns: u64) {
         self.pause_ingress(true);
+        self.paused_ns = arena::now_ns();
         let drain_ns = u64::from(self.pipeline.supervisor.drain_ms) * 1_000_000;
         self.mode = Mode::Draining { deadline_ns: now_ns + drain_ns, then_stop };
         tracing::info!(then_stop, "draining");
@@ -108,7 +109,15 @@ impl Supervisor {
 
     /// Whether no frame is in flight or half assembled.
     pub(crate) fn is_drained(&self) -> bool {
-        self.holdings.arena.frames_in_flight() == 0 && self.holdings.arena.audit().assembling == 0
+        self.has_seen_pause() && self.holdings.arena.frames_in_flight() == 0 && self.holdings.arena.audit().assembling == 0
+    }
+
+    /// Whether rx-gateway has begun a turn since it was told to pause. In the turn before, packets may be in its hands that
+    /// are in no frame yet.
+    fn has_seen_pause(&self) -> bool {
+        let Some(unit) = self.units.iter().find(|u| u.id == RX && u.process.is_some()) else { return true };
+        let page = self.holdings.arena.page(unit.id);
+        page.is_none_or(|page| page.heartbeat_ns.load(Ordering::Acquire) > self.paused_ns)
     }
 
     /// Goes on with a drain or a stop.

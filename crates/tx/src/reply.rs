@@ -109,6 +109,10 @@ impl Reply {
             fate = Fate { kind: FateKind::Dropped, reason: DropReason::ResultTooLarge.code() };
             (info, body) = (ResultInfo::None, Body::Inline(0));
         }
+        if fate.kind != FateKind::Answered {
+            // Before it is sent: a successor that finds it sent would record it as answered.
+            d.set_fate(fate);
+        }
         let plan = match body {
             Body::Output(len) => FragmentPlan::new(len, MTU_DATAGRAM, header_len).ok(),
             Body::Inline(_) => None,

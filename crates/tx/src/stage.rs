@@ -132,7 +132,11 @@ impl Tx {
         let bytes: usize = datagrams[..total].iter().map(|d| d.first.len() + d.second.len()).sum();
         live.port.send(&datagrams[..total], &mut outcomes[..total]).map_err(|e| Stop::Environment(e.to_string()))?;
         cx.page.add(TxCounter::Bytes as usize, bytes as u64);
-        live.account(cx, &rounds[..replies], &outcomes[..total])
+        let done = live.account(cx, &rounds[..replies], &outcomes[..total])?;
+        // What is out stands in the words now. A record that stayed until the next send could be taken for one of the
+        // buffer's next frame: a refused one is back here after two changes of hands.
+        live.port.recorded();
+        Ok(done)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::output;
 
 const LONG_ABOUT: &str = "\
 Read a configuration, check every value, and print what it comes to on this machine: processes and cores, rings, memory, \
-and what the machine lacks. Nothing is started; flumeway-infer is asked for the network's shapes.";
+and what the machine lacks. No pipeline is started; flumeway-infer is asked for the network's shapes, and each stage's executable for its memory layout.";
 
 /// Validate a configuration and print the plan.
 #[derive(Debug, clap::Args)]
@@ -27,6 +27,9 @@ pub(crate) struct Args {
 pub(crate) fn execute(args: &Args) -> Result<ExitStatus, Failure> {
     let pipeline = Pipeline::load(&args.config)?;
     let (model, missing) = model_facts(&pipeline)?;
+    if missing.is_none() {
+        supervisor::check_layouts(&pipeline.supervisor.bin_dir)?;
+    }
     let plan = config::plan(&pipeline, &MachineFacts::detect(), &model)?;
     print(&plan, missing.as_deref(), args.json)?;
     Ok(if plan.can_start() { ExitStatus::Success } else { ExitStatus::Environment })

@@ -10,10 +10,11 @@ use crate::workload::{Cores, Workload};
 use anyhow::Result;
 use integration_tests::pipeline::Pipeline;
 use serde_json::{Value, json};
+use std::time::Instant;
 
 /// Rounds of each comparison; odd, so that medians are values.
 const ROUNDS: usize = 7;
-/// Rounds of the engine by itself are as long as those of the others.
+/// Where infer runs on two cores, and where the engine runs by itself.
 const ENGINE_CORE: usize = 1;
 /// The client's own core.
 const CLIENT_CORE: usize = 0;
@@ -122,6 +123,11 @@ pub fn compare(workload: &Workload, cores: Cores, machine_cores: usize, engine_a
     for client in [&mut tcp, &mut udp] {
         client.unloaded(workload.round_trips / 5)?;
     }
+    let ours = || {
+        let all = of_server.iter().chain(&of_pipeline).map(|(_, pid)| *pid).chain([std::process::id()]);
+        all.map(machine::cpu_ns).sum::<u64>()
+    };
+    let (start, busy, own) = (Instant::now(), machine::busy_ns(), ours());
     let (mut one, mut other, mut engine_fps) = (Side::default(), Side::default(), Vec::new());
     for round in 0..ROUNDS {
         if engine_alone {
@@ -138,12 +144,16 @@ pub fn compare(workload: &Workload, cores: Cores, machine_cores: usize, engine_a
             one.round(&mut tcp, workload, &of_server)?;
         }
     }
+    // What others computed meanwhile, in cores: near 0 on a quiet machine, and what makes the numbers worthless on a busy one.
+    let foreign_ns = (machine::busy_ns() - busy).saturating_sub(ours() - own);
+    let foreign = foreign_ns as f64 / start.elapsed().as_nanos() as f64;
     let ledger = pipeline.settle();
     let prefix = format!("{}.{}", workload.name, cores.name());
     let mut figures = Vec::from(one.figures(&format!("{prefix}.server")));
     figures.extend(other.figures(&format!("{prefix}.flumeway")));
     let ratio = median(other.fps.iter().zip(&one.fps).map(|(f, s)| f / s));
     figures.push(Figure::measured(format!("{prefix}.flumeway_fps_over_server"), ratio));
+    figures.push(Figure::measured(format!("{prefix}.foreign_load_cores"), foreign));
     let over_engine = engine_alone.then(|| median(other.fps.iter().zip(&engine_fps).map(|(f, e)| f / e)));
     if engine_alone {
         figures.push(Figure::measured(format!("{prefix}.engine_alone_fps"), median(engine_fps.iter().copied())));
@@ -151,7 +161,8 @@ pub fn compare(workload: &Workload, cores: Cores, machine_cores: usize, engine_a
     let raw = json!({
         "workload": workload.name, "cores": cores.name(), "model": workload.model_name(), "engine": workload.engine,
         "frame_bytes": workload.bytes.len(), "window": workload.window, "rounds": ROUNDS,
-        "server": one.json(), "flumeway": other.json(), "engine_alone_fps": engine_fps, "ledger": ledger,
+        "server": one.json(), "flumeway": other.json(), "engine_alone_fps": engine_fps, "foreign_load_cores": foreign,
+        "ledger": ledger,
     });
     Ok(Outcome { figures, raw, over_engine })
 }

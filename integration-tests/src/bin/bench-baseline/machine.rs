@@ -14,7 +14,9 @@ pub fn cores() -> usize {
 /// Binds the calling thread, and threads that it starts from now on, to these cores.
 pub fn pin(cores: &[usize]) -> Result<()> {
     let mut set = CpuSet::new();
-    cores.iter().for_each(|core| set.set(*core));
+    for core in cores {
+        set.set(*core);
+    }
     sched_setaffinity(None, &set).with_context(|| format!("bind to cores {cores:?}"))
 }
 
@@ -26,6 +28,19 @@ pub fn cpu_ns(pid: u32) -> u64 {
         text.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0)
     };
     tasks.map(|task| used(&task.path())).sum()
+}
+
+/// Time that the whole machine has computed, all cores and everybody, and what its host withheld from it (steal), in
+/// nanoseconds.
+pub fn busy_ns() -> u64 {
+    /// Of a second: what the kernel counts in for user space on every architecture.
+    const TICK_NS: u64 = 10_000_000;
+    // user nice system idle iowait irq softirq steal: all but the two idle ones.
+    const COUNTED: [usize; 6] = [0, 1, 2, 5, 6, 7];
+    let text = read_to_string("/proc/stat").unwrap_or_default();
+    let line = text.lines().next().unwrap_or_default();
+    let ticks: Vec<u64> = line.split_whitespace().skip(1).filter_map(|n| n.parse().ok()).collect();
+    COUNTED.iter().filter_map(|at| ticks.get(*at)).sum::<u64>() * TICK_NS
 }
 
 /// Load averages of 1, 5 and 15 minutes.

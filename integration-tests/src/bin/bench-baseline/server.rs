@@ -60,7 +60,8 @@ impl Server {
     /// Starts this executable as a server and waits until it listens.
     pub fn start(workload: &Workload, cores: Cores, machine: usize) -> Result<Self> {
         let cores: Vec<String> = cores.of_server(machine).iter().map(ToString::to_string).collect();
-        let child = Command::new(std::env::current_exe()?)
+        // Not by its path, which a build may have replaced meanwhile: server and client are of one build.
+        let child = Command::new("/proc/self/exe")
             .args(["serve", workload.name, &cores.join(",")])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

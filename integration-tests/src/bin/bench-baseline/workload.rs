@@ -153,8 +153,11 @@ impl Workload {
                 self.elements.0, self.elements.1
             ),
             Some(model) => format!(
-                "{head}model = {model:?}\n[preprocess]\nmean = {:?}\nstd = {:?}\n[post]\nkind = \"classes\"\ntop_k = 5\n",
-                self.mean, self.std
+                "{head}model = {}\n[preprocess]\nmean = {:?}\nstd = {:?}\n[post]\nkind = \"classes\"\ntop_k = 5\n",
+                // A string of JSON is one of TOML.
+                serde_json::json!(model),
+                self.mean,
+                self.std
             ),
         }
     }
