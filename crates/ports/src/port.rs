@@ -43,9 +43,9 @@ pub trait RxPort {
     /// Packets in the driver's shared vector that a predecessor may not have recorded. Called once, before anything else.
     ///
     /// Each stays until [`RxPort::recorded`], and every later incarnation finds it again until then, with the `seq` that
-    /// the word had when the buffer was given to the driver. The word itself may be further on: a successor that took
-    /// the buffer over and died before it recorded the packet has made it grow. Where an empty datagram cannot be told
-    /// from none (udp), it is not found.
+    /// the word had when the buffer was given to the driver. A successor therefore adopts such a buffer
+    /// ([`adopt`](arena::descriptor::Table::adopt) keeps the number), so that the next one knows it too, should it die
+    /// before it has recorded the packet. Where an empty datagram cannot be told from none (udp), it is not found.
     fn refind(&mut self, found: &mut Vec<Refound>);
 
     /// How many buffers the driver can use at the moment; 0 while it waits for packets to be recorded.

@@ -113,12 +113,10 @@ fn take_over(arena: &Arena, me: Me, port: &mut UdpRx, record: &Record) -> Vec<He
     let mut found = Vec::new();
     port.refind(&mut found);
     let table = arena.table();
-    let old: Vec<u32> =
-        table.iter().take(table.buffers() as usize).filter(|(_, d)| d.owner().is_older(me)).map(|(i, _)| i).collect();
-    let free: Vec<Held> = old.iter().filter_map(|index| table.take(*index, me)).collect();
+    let free: Vec<Held> = (0..table.buffers()).filter_map(|index| table.adopt(index, me)).collect();
     for f in &found {
         let (from, len) = (f.data.offset as usize, f.data.len as usize);
-        let held = free.iter().find(|held| held.index() == f.index);
+        let held = free.iter().find(|held| held.index() == f.index && table.of(held).owner().seq == f.seq);
         let bytes = held.map(|held| &arena.packet(held)[from..from + len]);
         let local = f.local.get().map(|a| a.ip().is_loopback());
         match bytes.and_then(number).filter(|_| f.peer != Address::NONE && local == Some(true)) {

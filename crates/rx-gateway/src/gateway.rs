@@ -47,6 +47,8 @@ pub(crate) struct Live {
     pub(crate) status: Outlet,
     pub(crate) inlet: Inlet,
     pub(crate) paused: bool,
+    /// When the socket was last seen empty, CLOCK_MONOTONIC ns.
+    pub(crate) drained_ns: u64,
     /// Most buffers that the driver can hold.
     pub(crate) vector: usize,
     /// The pausing stream that last filled its backlog: its row, and how many frames that is.
@@ -88,6 +90,7 @@ impl Live {
             status: cx.outlet(RingKind::Status),
             inlet: cx.inlets(RingKind::Home).remove(0),
             paused: false,
+            drained_ns: 0,
             vector,
             filled: None,
             downstream: 0,
@@ -259,9 +262,13 @@ impl Live {
     }
 
     /// Gives up frames whose fragments did not come in time.
+    ///
+    /// What waits in the socket has come: a frame is late only if the socket was seen empty after its time was up. Else a
+    /// pause would cost frames of which all fragments are here.
     fn expire(&mut self, cx: &Context, rules: &Rules) -> Result<usize, Stop> {
         let mut done = 0;
-        while let Some(at) = self.assemblies.expired(cx.now_ns) {
+        let until_ns = if cx.ingress_paused || self.is_starved() { cx.now_ns } else { self.drained_ns };
+        while let Some(at) = self.assemblies.expired(until_ns) {
             self.give_up(cx, rules, at, DropReason::Incomplete)?;
             done += 1;
         }
@@ -283,9 +290,7 @@ impl Live {
 
     /// Whether input stays where it is: a stream that pauses has its backlog full, or buffers are short.
     fn must_pause(&mut self, cx: &Context, rules: &Rules) -> bool {
-        // Without a buffer to receive into, a socket that is readable is no reason to stay awake: buffers come home, or out of
-        // frames that are given up.
-        if cx.ingress_paused || self.free.is_empty() && self.port.wants() >= self.vector {
+        if cx.ingress_paused || self.is_starved() {
             return true;
         }
         // Not only the front counts: a stream that drops may stand before one that pauses.
@@ -296,6 +301,12 @@ impl Live {
         let Some(front) = self.backlog.front() else { return false };
         let rule = rules.get(front.rule);
         rule.policy() == Policy::Pause && self.backlog.len() >= rule.backlog().max(1)
+    }
+
+    /// Without a buffer to receive into, a socket that is readable is no reason to stay awake: buffers come home, or out of
+    /// frames that are given up.
+    fn is_starved(&self) -> bool {
+        self.free.is_empty() && self.port.wants() >= self.vector
     }
 
     fn flush(&mut self, cx: &Context) {
@@ -309,6 +320,7 @@ impl Live {
     /// Receives and deals with one burst.
     fn input(&mut self, cx: &Context, rules: &Rules, pipeline: &Pipeline) -> Result<usize, Stop> {
         self.port.offer(&cx.arena, &mut self.free);
+        let offered = self.vector.saturating_sub(self.port.wants());
         let mut received = std::mem::take(&mut self.received);
         let got = self.port.receive(&mut received, ports::udp::VECTOR).map_err(|e| Stop::Environment(e.to_string()));
         let n = match got {
@@ -318,6 +330,9 @@ impl Live {
                 return Err(stop);
             }
         };
+        if n < offered {
+            self.drained_ns = cx.now_ns;
+        }
         if n > 0 {
             cx.page.add(RxCounter::Receives as usize, 1);
             let dropped = self.port.dropped();
@@ -350,7 +365,6 @@ impl Stage for RxGateway {
     fn poll(&mut self, cx: &mut Context) -> Result<usize, Stop> {
         let Some(live) = &mut self.live else { return Ok(0) };
         let mut done = live.dissolve_home(cx)?;
-        done += live.expire(cx, &self.rules)?;
         done += live.work_backlog(cx, &self.rules)?;
         let paused = live.must_pause(cx, &self.rules);
         if paused && !live.paused {
@@ -360,6 +374,7 @@ impl Stage for RxGateway {
         if !paused {
             done += live.input(cx, &self.rules, &self.pipeline)?;
         }
+        done += live.expire(cx, &self.rules)?;
         live.flush(cx);
         Ok(done)
     }
@@ -369,12 +384,15 @@ impl Stage for RxGateway {
         self.live.as_ref().is_some_and(|live| !live.inlet.is_empty())
     }
 
-    fn timer_ns(&self, _: &Context) -> Option<u64> {
+    fn timer_ns(&self, cx: &Context) -> Option<u64> {
         let live = self.live.as_ref()?;
         let waiting = live.backlog.front().map(|w| w.deadline_ns).filter(|d| *d != 0);
         // With a backlog and no deadline the low-watermark doorbell wakes us; look now and then all the same.
         let backlog = (live.backlog.len() > 0).then(|| now_ns() + 2_000_000);
-        [live.assemblies.next_timeout_ns(), waiting, backlog].into_iter().flatten().min()
+        // While a backlog pauses the input no frame expires (see `expire`): its time would be over again and again.
+        let expires = !live.paused || cx.ingress_paused || live.is_starved();
+        let assembly = live.assemblies.next_timeout_ns().filter(|_| expires);
+        [assembly, waiting, backlog].into_iter().flatten().min()
     }
 
     fn wake_fd<'a>(&'a self, _: &'a Context) -> Option<std::os::fd::BorrowedFd<'a>> {

@@ -136,12 +136,12 @@ impl<'a> Hand<'a> {
         let buffers = table.iter().take(table.buffers() as usize);
         let old: Vec<u32> = buffers.filter(|(_, d)| d.owner().is_older(self.me)).map(|(i, _)| i).take(count).collect();
         assert_eq!(old.len(), count, "the arena has too few buffers for this check");
-        self.free.extend(old.into_iter().filter_map(|index| table.take(index, self.me)));
+        self.free.extend(old.into_iter().filter_map(|index| table.adopt(index, self.me)));
     }
 
     /// Takes over one buffer in which something lies.
     fn adopt_kept(&mut self, index: u32) -> &Held {
-        self.kept.push(self.arena.table().take(index, self.me).expect("the index of a buffer"));
+        self.kept.push(self.arena.table().adopt(index, self.me).expect("a buffer of an older incarnation"));
         &self.kept[self.kept.len() - 1]
     }
 

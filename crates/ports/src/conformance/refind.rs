@@ -50,6 +50,7 @@ fn take_over(hand: &mut Hand<'_>, found: &[Refound], (peer, local): (Address, Ad
         assert_eq!((f.peer, f.local), (peer, local));
         let word = hand.arena.table().get(f.index).expect("the index of a buffer").owner();
         assert!(word.is_older(hand.me), "buffer {} is {word:?}'s", f.index);
+        assert_eq!(word.seq, f.seq, "a record of buffer {} from another time", f.index);
         let (from, len) = (f.data.offset as usize, f.data.len as usize);
         let arena = hand.arena;
         let bytes = arena.packet(hand.adopt_kept(f.index))[from..from + len].to_vec();
