@@ -132,7 +132,7 @@ impl Client {
 
     /// Takes what has come; returns how many complete replies.
     pub fn receive(&mut self) -> usize {
-        let mut buffer = [0; 65_536];
+        let mut buffer = vec![0; 65_536];
         let mut n = 0;
         while let Ok(len) = self.socket.recv(&mut buffer) {
             let reply = wire::ReplyHeader::parse(&buffer[..len]).expect("a valid reply");

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Generous: nothing depends on speed.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running pipeline.
 #[derive(Debug)]
@@ -65,14 +65,10 @@ impl Pipeline {
                 panic!("flumeway ended with {code}:\n{}\nconfiguration:\n{text}", pipeline.log());
             }
             status = pipeline.try_ask(&json!({"command": "status"})).unwrap_or_default();
-            pipeline.all_active(&status)
+            all_active(&status)
         });
         pipeline.listen = status["listen"].as_str().and_then(|l| l.parse().ok()).expect("the listen address");
         pipeline
-    }
-
-    fn all_active(&self, status: &Value) -> bool {
-        status["stages"].as_array().is_some_and(|s| !s.is_empty() && s.iter().all(|s| s["state"] == "active"))
     }
 
     /// Where to send frames.
@@ -204,6 +200,10 @@ impl Pipeline {
     }
 }
 
+fn all_active(status: &Value) -> bool {
+    status["stages"].as_array().is_some_and(|s| !s.is_empty() && s.iter().all(|s| s["state"] == "active"))
+}
+
 /// Adds what a test's pipeline needs of its own.
 fn complete(config: &str, dir: &Path, stages: &Path) -> String {
     let mut text = String::new();
@@ -226,7 +226,8 @@ fn complete(config: &str, dir: &Path, stages: &Path) -> String {
         }
     }
     if !seen.0 {
-        text.push_str(&format!("[supervisor]\n{}", supervisor_keys(dir, stages)));
+        text.push_str("[supervisor]\n");
+        text.push_str(&supervisor_keys(dir, stages));
     }
     if !seen.1 {
         text.push_str("[ingress]\nlisten = \"127.0.0.1:0\"\n");
@@ -235,11 +236,10 @@ fn complete(config: &str, dir: &Path, stages: &Path) -> String {
 }
 
 fn supervisor_keys(dir: &Path, stages: &Path) -> String {
+    let dir = dir.display();
     format!(
-        "control_socket = {:?}\nquarantine_dir = {:?}\nbin_dir = {:?}\n",
-        dir.join("control.sock"),
-        dir.join("quarantine"),
-        stages
+        "control_socket = \"{dir}/control.sock\"\nquarantine_dir = \"{dir}/quarantine\"\nbin_dir = \"{}\"\n",
+        stages.display()
     )
 }
 

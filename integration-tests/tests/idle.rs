@@ -35,7 +35,8 @@ fn idle_in_adaptive_mode_takes_less_than_one_percent_of_a_core() {
 #[test]
 fn a_stage_that_waits_for_the_next_one_leaves_the_machine_to_it() {
     // As many slots as a ring has places: what stops preprocess is the high watermark of its ring to infer, 75 % of 64.
-    let more = "[supervisor]\nheartbeat_timeout_ms = 60000\n[rings]\ncapacity = 64\n[[stream]]\nid = 1\npolicy = \"pause\"\n";
+    let more =
+        "[supervisor]\nheartbeat_timeout_ms = 60000\n[rings]\ncapacity = 64\n[[stream]]\nid = 1\npolicy = \"pause\"\n";
     let text = config("null", more).replace("[pipeline]\n", "[pipeline]\nwait = \"adaptive\"\n");
     let pipeline = Pipeline::start("behind", &text);
     let mut client = Client::new(pipeline.listen(), 1);

@@ -109,7 +109,9 @@ impl Supervisor {
 
     /// Whether no frame is in flight or half assembled.
     pub(crate) fn is_drained(&self) -> bool {
-        self.has_seen_pause() && self.holdings.arena.frames_in_flight() == 0 && self.holdings.arena.audit().assembling == 0
+        self.has_seen_pause()
+            && self.holdings.arena.frames_in_flight() == 0
+            && self.holdings.arena.audit().assembling == 0
     }
 
     /// Whether rx-gateway has begun a turn since it was told to pause. In the turn before, packets may be in its hands that
