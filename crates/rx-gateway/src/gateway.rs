@@ -267,7 +267,9 @@ impl Live {
     /// pause would cost frames of which all fragments are here.
     fn expire(&mut self, cx: &Context, rules: &Rules) -> Result<usize, Stop> {
         let mut done = 0;
-        let until_ns = if cx.ingress_paused || self.is_starved() { cx.now_ns } else { self.drained_ns };
+        // A flood that never lets the socket run empty must not keep every place for a half-assembled frame taken for ever.
+        let crowded = self.is_starved() || !self.paused && self.assemblies.is_full();
+        let until_ns = if cx.ingress_paused || crowded { cx.now_ns } else { self.drained_ns };
         while let Some(at) = self.assemblies.expired(until_ns) {
             self.give_up(cx, rules, at, DropReason::Incomplete)?;
             done += 1;
