@@ -3,7 +3,7 @@
 //! Everything here can be rebuilt from the fragments' descriptors; see `recover.rs`.
 
 use arena::Held;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 const NONE: u32 = u32::MAX;
 
@@ -39,6 +39,8 @@ struct Frame {
     /// Tells this frame from the one that used the place before, in the queue of timeouts.
     generation: u32,
     used: bool,
+    /// Fragments came in the order of their indices so far.
+    in_order: bool,
 }
 
 /// Fragments of complete or given-up frames, in order.
@@ -51,11 +53,12 @@ pub(crate) struct Taken {
 /// All half-assembled frames and, beside them, which frames are in flight.
 #[derive(Debug)]
 pub(crate) struct Assemblies {
-    /// By buffer index: the fragment in hand, and its neighbours in its frame.
+    /// By buffer index: the fragment in hand, its index, and the fragment that came after it.
     fragments: Vec<Option<Held>>,
     index: Vec<u16>,
     next: Vec<u32>,
-    prev: Vec<u32>,
+    /// (place, index) of all fragments in hand.
+    known: HashSet<(u32, u16)>,
     frames: Vec<Frame>,
     free: Vec<u32>,
     timeouts: VecDeque<(u64, u32, u32)>,
@@ -76,12 +79,13 @@ impl Assemblies {
             last: NONE,
             generation: 0,
             used: false,
+            in_order: true,
         };
         Self {
             fragments: (0..n).map(|_| None).collect(),
             index: vec![0; n],
             next: vec![NONE; n],
-            prev: vec![NONE; n],
+            known: HashSet::with_capacity(n * 2),
             frames: (0..most).map(|_| frame()).collect(),
             free: (0..most).rev().collect(),
             timeouts: VecDeque::with_capacity(most as usize * 2),
@@ -118,7 +122,17 @@ impl Assemblies {
         let at = self.free.pop()?;
         let f = &mut self.frames[at as usize];
         let generation = f.generation.wrapping_add(1);
-        *f = Frame { name, count, have: 0, first_ns: now_ns, first: NONE, last: NONE, generation, used: true };
+        *f = Frame {
+            name,
+            count,
+            have: 0,
+            first_ns: now_ns,
+            first: NONE,
+            last: NONE,
+            generation,
+            used: true,
+            in_order: true,
+        };
         self.places.insert(name, Place::Assembling(at));
         if self.timeouts.len() == self.timeouts.capacity() {
             let frames = &self.frames;
@@ -128,11 +142,6 @@ impl Assemblies {
         Some(at)
     }
 
-    /// Number of fragments that the frame at `at` was announced with.
-    pub(crate) fn count(&self, at: u32) -> u16 {
-        self.frames[at as usize].count
-    }
-
     /// Any fragment of the frame, to compare others with.
     pub(crate) fn sample(&self, at: u32) -> Option<u32> {
         Some(self.frames[at as usize].first).filter(|f| *f != NONE)
@@ -140,40 +149,25 @@ impl Assemblies {
 
     /// Whether fragment `index` is there already.
     pub(crate) fn has(&self, at: u32, index: u16) -> bool {
-        let mut p = self.frames[at as usize].last;
-        while p != NONE && self.index[p as usize] > index {
-            p = self.prev[p as usize];
-        }
-        p != NONE && self.index[p as usize] == index
+        self.known.contains(&(at, index))
     }
 
-    /// Adds a fragment in hand. It goes in before the last one with a greater index: fragments mostly come in order, so
-    /// the search from the end is short.
+    /// Adds a fragment in hand, in whatever order they come: the same small work for each, so that no order is an attack.
     pub(crate) fn add(&mut self, at: u32, index: u16, held: Held, arrived_ns: u64) -> Added {
-        let frame = &mut self.frames[at as usize];
-        let mut before = frame.last;
-        if frame.first != NONE && self.index[frame.first as usize] > index {
-            before = NONE;
-        }
-        while before != NONE && self.index[before as usize] > index {
-            before = self.prev[before as usize];
-        }
-        if before != NONE && self.index[before as usize] == index {
+        if !self.known.insert((at, index)) {
             return Added::Duplicate(held);
         }
+        let frame = &mut self.frames[at as usize];
         let b = held.index();
-        let after = if before == NONE { frame.first } else { self.next[before as usize] };
         self.index[b as usize] = index;
-        self.prev[b as usize] = before;
-        self.next[b as usize] = after;
-        match before {
-            NONE => frame.first = b,
-            p => self.next[p as usize] = b,
+        self.next[b as usize] = NONE;
+        if frame.last == NONE {
+            frame.first = b;
+        } else {
+            frame.in_order &= self.index[frame.last as usize] < index;
+            self.next[frame.last as usize] = b;
         }
-        match after {
-            NONE => frame.last = b,
-            n => self.prev[n as usize] = b,
-        }
+        frame.last = b;
         frame.first_ns = frame.first_ns.min(arrived_ns);
         frame.have += 1;
         self.fragments[b as usize] = Some(held);
@@ -181,20 +175,24 @@ impl Assemblies {
         if frame.have == frame.count { Added::Complete(at) } else { Added::Incomplete }
     }
 
-    /// Ends the assembly at `at`: its fragments in order go to `out`.
+    /// Ends the assembly at `at`: its fragments go to `out`, which is empty, in the order of their indices.
     pub(crate) fn take(&mut self, at: u32, out: &mut Vec<Held>) -> Taken {
         let frame = &mut self.frames[at as usize];
         let taken = Taken { name: frame.name, first_ns: frame.first_ns };
-        let mut p = frame.first;
+        let (mut p, in_order) = (frame.first, frame.in_order);
         frame.used = false;
         self.free.push(at);
         self.places.remove(&taken.name);
         while p != NONE {
+            self.known.remove(&(at, self.index[p as usize]));
             if let Some(held) = self.fragments[p as usize].take() {
                 self.held -= 1;
                 out.push(held);
             }
             p = self.next[p as usize];
+        }
+        if !in_order {
+            out.sort_unstable_by_key(|held| self.index[held.index() as usize]);
         }
         taken
     }
@@ -226,5 +224,72 @@ impl Assemblies {
             f.used && f.generation == *g && f.name.0 == row
         };
         self.timeouts.iter().find(of).map(|(_, at, _)| *at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arena::descriptor::Table;
+    use arena::{Me, OwnerId};
+
+    /// Buffers in hand, as taking gives them.
+    fn buffers(n: u32) -> Vec<Held> {
+        let geometry = arena::Geometry {
+            buffers: 64,
+            slots: 1,
+            slot_input_bytes: 64,
+            slot_output_bytes: 64,
+            preprocess: 1,
+            infer: 1,
+            ring_capacity: 2,
+            max_streams: 1,
+        };
+        let (arena, _regions) = arena::Arena::create(geometry, arena::region::HugePages::Off).unwrap();
+        let table: Table<'_> = arena.table();
+        let me = Me { id: OwnerId(2), incarnation: 1 };
+        (0..n).map(|i| table.take(i, me).unwrap()).collect()
+    }
+
+    fn assemble(order: &[u16]) -> Vec<u32> {
+        let mut frames = Assemblies::new(64, 4);
+        let at = frames.begin((0, 7), order.len() as u16, 10, 5).unwrap();
+        for (n, (held, index)) in buffers(order.len() as u32).into_iter().zip(order).enumerate() {
+            let last = n + 1 == order.len();
+            match frames.add(at, *index, held, 10) {
+                Added::Complete(_) if last => {}
+                Added::Incomplete if !last => {}
+                other => panic!("{other:?}"),
+            }
+            assert!(frames.has(at, *index));
+        }
+        let mut out = Vec::new();
+        frames.take(at, &mut out);
+        assert_eq!((frames.held(), frames.place((0, 7))), (0, None));
+        assert!(!frames.has(at, order[0]), "forgotten with its frame");
+        out.into_iter().map(Held::release).collect()
+    }
+
+    #[test]
+    fn fragments_come_out_in_order_whatever_order_they_came_in() {
+        assert_eq!(assemble(&[0, 1, 2, 3]), [0, 1, 2, 3]);
+        assert_eq!(assemble(&[3, 2, 1, 0]), [3, 2, 1, 0]);
+        assert_eq!(assemble(&[2, 0, 3, 1]), [1, 3, 0, 2]);
+    }
+
+    #[test]
+    fn a_copy_comes_back_and_time_runs_out() {
+        let mut frames = Assemblies::new(64, 1);
+        let at = frames.begin((0, 7), 3, 10, 5).unwrap();
+        let mut buffers = buffers(2).into_iter();
+        assert!(matches!(frames.add(at, 1, buffers.next().unwrap(), 12), Added::Incomplete));
+        let Added::Duplicate(copy) = frames.add(at, 1, buffers.next().unwrap(), 13) else { panic!("a copy") };
+        assert_eq!(copy.release(), 1);
+        assert!(frames.is_full() && frames.begin((0, 8), 2, 10, 5).is_none());
+        assert_eq!((frames.expired(14), frames.expired(15)), (None, Some(at)));
+        let mut out = Vec::new();
+        frames.take(at, &mut out);
+        assert_eq!(out.pop().map(Held::release), Some(0));
+        assert_eq!((frames.expired(99), frames.next_timeout_ns()), (None, None));
     }
 }

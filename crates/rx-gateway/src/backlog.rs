@@ -43,6 +43,12 @@ impl Backlog {
         self.queue.push_back(waiting);
     }
 
+    /// Puts back what was taken from the front and found no place after all.
+    pub(crate) fn push_front(&mut self, waiting: Waiting) {
+        *self.cell(waiting.row) += 1;
+        self.queue.push_front(waiting);
+    }
+
     pub(crate) fn front(&self) -> Option<&Waiting> {
         self.queue.front()
     }

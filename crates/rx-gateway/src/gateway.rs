@@ -241,7 +241,7 @@ impl Live {
             }
             let Some(waiting) = self.backlog.pop() else { break };
             if let Some(back) = self.forward(cx, rules, waiting)? {
-                self.backlog.push(back);
+                self.backlog.push_front(back);
                 break;
             }
             done += 1;
@@ -332,7 +332,7 @@ impl Live {
                 return Err(stop);
             }
         };
-        if n < offered {
+        if n == 0 && offered > 0 {
             self.drained_ns = cx.now_ns;
         }
         if n > 0 {

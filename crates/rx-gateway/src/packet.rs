@@ -12,7 +12,7 @@ use arena::sync::Ordering;
 use config::Pipeline;
 use ports::Received;
 use stage::{Context, Stop};
-use wire::{BadRequestReason, DropReason, FrameKey, Request, RequestError, RequestHeader};
+use wire::{BadRequestReason, DropReason, Fragment, FrameKey, Request, RequestError, RequestHeader};
 
 /// What to do with a packet.
 enum Judgement {
@@ -190,6 +190,16 @@ impl Live {
             return Judgement::Discard(Verdict::Duplicate);
         }
         let fragment = header.fragment;
+        if let Some(Place::Assembling(at)) = self.assemblies.place(name) {
+            if !self.agrees(cx, at, &meta, &fragment) {
+                return Judgement::Discard(Verdict::Contradicts);
+            }
+            if self.assemblies.has(at, fragment.index) {
+                return Judgement::Discard(Verdict::Duplicate);
+            }
+            let data = payload_range(packet.data, request.header_len(), request.payload.len());
+            return Judgement::Keep(meta, data, fragment.index, fragment.count);
+        }
         let room = cx.arena.geometry().buffers - cx.arena.geometry().buffers / 8;
         if fragment.total_len > pipeline.limits.max_frame_bytes || u32::from(fragment.count) > room {
             if fragment.index == 0 {
@@ -197,26 +207,29 @@ impl Live {
             }
             return Judgement::Discard(Verdict::TooLarge);
         }
-        if let Some(Place::Assembling(at)) = self.assemblies.place(name) {
-            if self.assemblies.count(at) != fragment.count || !self.agrees(cx, at, &meta) {
-                return Judgement::Discard(Verdict::Contradicts);
-            }
-            if self.assemblies.has(at, fragment.index) {
-                return Judgement::Discard(Verdict::Duplicate);
-            }
-        } else if fragment.count > 1 && self.assemblies.is_full() {
+        if fragment.count > 1 && self.assemblies.is_full() {
             return Judgement::Discard(Verdict::Assembly);
         }
         let data = payload_range(packet.data, request.header_len(), request.payload.len());
         Judgement::Keep(meta, data, fragment.index, fragment.count)
     }
 
-    /// Whether a fragment says the same of its frame as those that are there.
-    fn agrees(&self, cx: &Context, at: u32, meta: &FrameMeta) -> bool {
+    /// Whether a fragment says the same of its frame, and of how it was cut, as those that are there.
+    fn agrees(&self, cx: &Context, at: u32, meta: &FrameMeta, fragment: &Fragment) -> bool {
         let Some(sample) = self.assemblies.sample(at) else { return true };
         let there = cx.arena.extensions()[sample as usize].meta();
-        (there.total_len, there.encoding, there.width, there.height, there.capture_time)
-            == (meta.total_len, meta.encoding, meta.width, meta.height, meta.capture_time)
+        let Some(d) = cx.table.get(sample) else { return false };
+        let both = d.fragment.load(Ordering::Relaxed);
+        let cut = Fragment {
+            index: (both >> 16) as u16,
+            count: both as u16,
+            offset: there.fragment_offset,
+            len: d.data().len.into(),
+            total_len: there.total_len,
+        };
+        cut.same_plan(fragment)
+            && (there.total_len, there.encoding, there.width, there.height, there.capture_time)
+                == (meta.total_len, meta.encoding, meta.width, meta.height, meta.capture_time)
     }
 }
 

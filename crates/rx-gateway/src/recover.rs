@@ -110,6 +110,9 @@ impl Live {
         let mut marks = Marks::new(cx.table.len());
         let rings = cx.arena.rings_of(RX);
         let marked = marks.mark(&rings).to_vec();
+        let mut by_index = refound.to_vec();
+        by_index.sort_unstable_by_key(|r| r.index);
+        let of = |index: u32| by_index.binary_search_by_key(&index, |r| r.index).ok().map(|at| by_index[at]);
         for (index, d) in cx.table.iter() {
             let owner = d.owner();
             let orphan = || is_orphan(cx, owner, d.role());
@@ -127,8 +130,8 @@ impl Live {
                     d.set_role(Role::Assembling);
                     finds.fragments.push(held);
                 }
-                Role::Free => match refound.iter().find(|r| r.index == index && r.seq == owner.seq) {
-                    Some(found) => finds.packets.push((held, *found)),
+                Role::Free => match of(index).filter(|r| r.seq == owner.seq) {
+                    Some(found) => finds.packets.push((held, found)),
                     None => self.free.push(held),
                 },
             }

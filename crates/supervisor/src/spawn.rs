@@ -45,11 +45,19 @@ pub(crate) fn spawn(
     // whatever else is started meanwhile. Between fork and exec the closure makes raw system calls only and touches
     // memory that existed before; it takes no lock and allocates nothing.
     unsafe { command.pre_exec(prepare) };
-    let child = command.spawn()?;
+    let mut child = command.spawn()?;
     let pid = child.id();
     let handle = Pid::from_raw(pid as i32).ok_or(io::ErrorKind::InvalidData)?;
     // Nobody has waited for the child, so the number is still its own.
-    Ok((pid, rustix::process::pidfd_open(handle, PidfdFlags::empty())?))
+    match rustix::process::pidfd_open(handle, PidfdFlags::empty()) {
+        Ok(pidfd) => Ok((pid, pidfd)),
+        Err(error) => {
+            // A process that could not be watched must not be there. Nothing has run in it that a SIGKILL could harm.
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(error.into())
+        }
+    }
 }
 
 fn set_mask(how: libc::c_int, signals: &[libc::c_int]) -> io::Result<libc::sigset_t> {

@@ -183,12 +183,13 @@ impl Supervisor {
     }
 }
 
-/// A synchronous engine gives no sign of life while it works: silence of up to four times what it takes is no hang.
+/// A synchronous engine gives no sign of life while it works: silence of up to four times what it takes is no hang. What its
+/// page says is an allegation: no more than ten minutes are believed.
 fn slow_engine_ns(kind: StageKind, page: &StagePage) -> u64 {
     if kind != StageKind::Infer {
         return 0;
     }
     let timed_ns = page.counter(InferCounter::ExpectedNs as usize);
     let one_ns = if timed_ns > 0 { timed_ns } else { page.counter(InferCounter::WarmUpNs as usize) };
-    one_ns.saturating_mul(4)
+    one_ns.saturating_mul(4).min(600_000_000_000)
 }

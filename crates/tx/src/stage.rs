@@ -99,7 +99,13 @@ impl Tx {
         let (mut replies, mut total) = (0, 0);
         for reply in &mut live.replies {
             let round = reply.prepare(cx, self.rules.of(reply.meta().stream).key.as_ref());
-            if total + round > BATCH || replies == BATCH {
+            if round == 0 && replies == 0 {
+                // Its slot's tables contradict each other: the result cannot be read any more.
+                let Some(broken) = live.replies.pop_front() else { break };
+                let lost = Fate { kind: FateKind::Dropped, reason: wire::DropReason::Other.code() };
+                return live.finish(cx, broken.head, lost).map(|()| 1);
+            }
+            if round == 0 || total + round > BATCH || replies == BATCH {
                 break;
             }
             rounds[replies] = round as u8;
