@@ -235,17 +235,7 @@ mod tests {
 
     /// Buffers in hand, as taking gives them.
     fn buffers(n: u32) -> Vec<Held> {
-        let geometry = arena::Geometry {
-            buffers: 64,
-            slots: 1,
-            slot_input_bytes: 64,
-            slot_output_bytes: 64,
-            preprocess: 1,
-            infer: 1,
-            ring_capacity: 2,
-            max_streams: 1,
-        };
-        let (arena, _regions) = arena::Arena::create(geometry, arena::region::HugePages::Off).unwrap();
+        let arena = crate::testing::arena(1);
         let table: Table<'_> = arena.table();
         let me = Me { id: OwnerId(2), incarnation: 1 };
         (0..n).map(|i| table.take(i, me).unwrap()).collect()

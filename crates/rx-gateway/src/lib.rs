@@ -13,5 +13,7 @@ mod packet;
 mod policy;
 mod recover;
 mod streams;
+#[cfg(test)]
+mod testing;
 
 pub use gateway::RxGateway;

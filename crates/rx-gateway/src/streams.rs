@@ -112,22 +112,7 @@ mod tests {
     use super::*;
 
     fn rows(n: usize) -> &'static [StreamRow] {
-        // All-zero rows, as in a fresh arena.
-        let (arena, _regions) = arena::Arena::create(
-            arena::Geometry {
-                buffers: 16,
-                slots: 1,
-                slot_input_bytes: 64,
-                slot_output_bytes: 64,
-                preprocess: 1,
-                infer: 1,
-                ring_capacity: 2,
-                max_streams: n as u32,
-            },
-            arena::region::HugePages::Off,
-        )
-        .unwrap();
-        arena.streams()
+        crate::testing::arena(n as u32).streams()
     }
 
     #[test]

@@ -30,8 +30,32 @@ fn ordinary_pages_are_present_and_zero() {
     assert!(bytes.iter().all(|b| *b == 0));
 }
 
+const RESERVED: &str = "/proc/sys/vm/nr_hugepages";
+
+/// Huge pages that this test reserved, where it may; given back at its end.
+struct Reserved(Option<String>);
+
+impl Reserved {
+    fn at_least(pages: u64) -> Self {
+        let Some(now) = std::fs::read_to_string(RESERVED).ok().filter(|_| free_huge_pages() < pages) else {
+            return Self(None);
+        };
+        let wanted = now.trim().parse::<u64>().unwrap_or(0) + pages;
+        Self(std::fs::write(RESERVED, wanted.to_string()).ok().map(|()| now))
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = std::fs::write(RESERVED, before);
+        }
+    }
+}
+
 #[test]
-fn huge_pages_where_they_are_reserved() {
+fn huge_pages_where_they_can_be_reserved() {
+    let _reserved = Reserved::at_least(4);
     if free_huge_pages() < 2 {
         skipped("no two free huge pages of 2 MiB; reserve them with `sysctl vm.nr_hugepages=2`");
         return;
