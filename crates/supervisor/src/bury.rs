@@ -49,7 +49,9 @@ impl Supervisor {
         let dead = self.units[n].me();
         let Some(page) = self.holdings.arena.page(dead.id) else { return };
         self.records.complete(dead.id, page);
-        let oom = matches!(ending, Ending::Signaled(libc::SIGKILL)) && process.killed.is_none() && self.oom_since();
+        let oom = matches!(ending, Ending::Signaled(libc::SIGKILL))
+            && process.killed.is_none()
+            && self.oom.killed(oom_kills());
         let unit = &self.units[n];
         let draining = matches!(unit.phase, Phase::Draining { .. });
         let never_active = page.incarnation.load(Ordering::Acquire) != dead.incarnation;
@@ -249,11 +251,5 @@ impl Supervisor {
         // The successor would stop at the same point.
         control.kill_point_armed.store(0, Ordering::Release);
         page.kill_point_hit.store(0, Ordering::Release);
-    }
-
-    /// Whether the kernel has killed for want of memory since this was last asked.
-    fn oom_since(&mut self) -> bool {
-        let before = std::mem::replace(&mut self.oom_kills, oom_kills());
-        self.oom_kills > before
     }
 }

@@ -150,6 +150,39 @@ pub(crate) fn oom_kills() -> u64 {
     parse_oom_kills(&text)
 }
 
+/// How far back an out-of-memory kill may lie to be the cause of a death that is seen now.
+const OOM_WINDOW_NS: u64 = 250_000_000;
+
+/// The kernel's count of out-of-memory kills, one to two windows ago: one that another program suffered earlier says
+/// nothing of a death now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OomWatch {
+    before: u64,
+    lately: u64,
+    lately_ns: u64,
+}
+
+impl OomWatch {
+    pub(crate) fn new(now_ns: u64, count: u64) -> Self {
+        Self { before: count, lately: count, lately_ns: now_ns }
+    }
+
+    /// Whether it is time to look again.
+    pub(crate) fn is_due(&self, now_ns: u64) -> bool {
+        now_ns.saturating_sub(self.lately_ns) >= OOM_WINDOW_NS
+    }
+
+    /// What the kernel counts now.
+    pub(crate) fn look(&mut self, now_ns: u64, count: u64) {
+        *self = Self { before: self.lately, lately: count, lately_ns: now_ns };
+    }
+
+    /// Whether the kernel has killed for want of memory lately, if it counts `count` now.
+    pub(crate) fn killed(&self, count: u64) -> bool {
+        count > self.before
+    }
+}
+
 fn parse_oom_kills(vmstat: &str) -> u64 {
     vmstat.lines().find_map(|l| l.strip_prefix("oom_kill ")).and_then(|n| n.trim().parse().ok()).unwrap_or(0)
 }
@@ -209,5 +242,16 @@ mod tests {
     fn the_kernels_count_is_read() {
         assert_eq!(parse_oom_kills("nr_free 3\noom_kill 17\noom_kill_other 4\n"), 17);
         assert_eq!(parse_oom_kills(""), 0);
+    }
+
+    #[test]
+    fn an_old_kill_for_memory_is_no_cause() {
+        let mut watch = OomWatch::new(0, 5);
+        assert!(!watch.killed(5) && watch.killed(6), "just now");
+        assert!(!watch.is_due(OOM_WINDOW_NS - 1) && watch.is_due(OOM_WINDOW_NS));
+        watch.look(OOM_WINDOW_NS, 6);
+        assert!(watch.killed(6), "within the last two windows");
+        watch.look(2 * OOM_WINDOW_NS, 6);
+        assert!(!watch.killed(6) && watch.killed(7));
     }
 }

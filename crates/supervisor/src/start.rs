@@ -2,7 +2,7 @@
 
 use crate::ask::{check_layouts, describe};
 use crate::control::Control;
-use crate::death::oom_kills;
+use crate::death::{OomWatch, oom_kills};
 use crate::error::StartError;
 use crate::holdings::Holdings;
 use crate::instance::Unit;
@@ -45,7 +45,7 @@ pub struct Supervisor {
     pub(crate) marks: Marks,
     pub(crate) signals: Option<OwnedFd>,
     pub(crate) stop_asked: Arc<OwnedFd>,
-    pub(crate) oom_kills: u64,
+    pub(crate) oom: OomWatch,
     pub(crate) started_ns: u64,
     pub(crate) ticked_ns: u64,
     /// Why the end will not be clean.
@@ -97,7 +97,7 @@ impl Supervisor {
             quarantine: Quarantine::default(),
             signals,
             stop_asked: Arc::new(stop_asked),
-            oom_kills: oom_kills(),
+            oom: OomWatch::new(started_ns, oom_kills()),
             started_ns,
             ticked_ns: started_ns,
             problems: Vec::new(),

@@ -1,6 +1,6 @@
 //! Timers: heartbeats, start-up, draining, restart delays. Nothing here waits.
 
-use crate::death::{Cause, OurKill};
+use crate::death::{Cause, OurKill, oom_kills};
 use crate::instance::{AfterDrain, Phase};
 use crate::start::Supervisor;
 use arena::StageKind;
@@ -25,6 +25,9 @@ impl Supervisor {
         // If this process itself was kept from running, so were the stages: no verdict before their next turn.
         let late = now_ns.saturating_sub(self.ticked_ns) > 2 * TICK_NS;
         self.ticked_ns = now_ns;
+        if self.oom.is_due(now_ns) {
+            self.oom.look(now_ns, oom_kills());
+        }
         for n in 0..self.units.len() {
             match self.units[n].phase.clone() {
                 Phase::Starting => self.watch_start(n, now_ns),
