@@ -2,7 +2,6 @@
 
 use crate::arena::Arena;
 use crate::descriptor::{Role, is_attached};
-use crate::owner::OwnerId;
 use crate::sync::Ordering;
 use crate::topology::RX;
 
@@ -96,12 +95,6 @@ impl Arena {
             std::thread::yield_now();
         }
         ledger
-    }
-
-    /// How many heads an owner holds that are in no ring (audits, the state at a death).
-    pub fn heads_with(&self, id: OwnerId) -> u32 {
-        let buffers = self.geometry().buffers as usize;
-        self.table().iter().take(buffers).filter(|(_, d)| d.role() == Role::Head && d.owner().id == id).count() as u32
     }
 }
 

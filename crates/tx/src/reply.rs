@@ -34,8 +34,6 @@ pub(crate) struct Reply {
     seq: u32,
     /// Datagrams that are out.
     pub(crate) sent: u16,
-    /// Any of them was refused by the kernel.
-    pub(crate) failed: bool,
     pub(crate) start_ns: u64,
     header_len: usize,
 }
@@ -131,7 +129,7 @@ impl Reply {
             let _ = header.write_header(&mut before[at..], &[&payload[..len]], key);
         }
         let seq = cx.table.of(&head).owner().seq;
-        Self { head, fate, header, plan, body, meta, seq, sent: 0, failed: false, start_ns, header_len }
+        Self { head, fate, header, plan, body, meta, seq, sent: 0, start_ns, header_len }
     }
 
     /// Datagrams of the whole reply.

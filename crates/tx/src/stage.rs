@@ -182,10 +182,7 @@ impl Live {
                         self.blocked = true;
                         break;
                     }
-                    SendOutcome::Failed => {
-                        reply.failed = true;
-                        cx.page.add(TxCounter::SendErrors as usize, 1);
-                    }
+                    SendOutcome::Failed => cx.page.add(TxCounter::SendErrors as usize, 1),
                     SendOutcome::Sent => cx.page.add(TxCounter::Datagrams as usize, 1),
                 }
                 reply.sent += 1;
