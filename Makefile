@@ -5,15 +5,23 @@ TARGET ?= $(or $(CARGO_TARGET_DIR),target)
 STAGES := rx-gateway preprocess infer tx
 KILL_FEATURES := $(foreach s,$(STAGES),$(s)/killpoints)
 
-.PHONY: help demo test build kill-builds unit lint deny deps bench-baseline clean
+.PHONY: help demo test build kill-builds unit lint deny deps bench-baseline bench-ring deps-run clean fuzz \
+	proof threads loom shuttle sanitize asan valgrind killstep soak seeded-bugs miri
 
 help:
 	@echo "make demo            build, run the demonstration: frames over UDP, kill -9 of a stage halfway"
 	@echo "make test            everything: lints, unit tests, tests through the real binaries"
 	@echo "make bench-baseline  Flumeway against a synchronous one-process server"
+	@echo "make loom, shuttle   the ring's scenarios under two model checkers (LOOM_MAX_PREEMPTIONS=5, PROOF_RUNS=20000)"
+	@echo "make threads         the same on plain threads; make sanitize: under AddressSanitizer and valgrind; make miri"
+	@echo "make seeded-bugs     plants bugs and shows that the proofs find them (ALL=1: tries every tool on every bug)"
+	@echo "make killstep        SIGKILL after every machine instruction of the ring protocol (KILLSTEP_BUDGET_S=90)"
+	@echo "make soak            live stages killed at random, everything accounted for (SECONDS=60, SOAK_SEED=n)"
+	@echo "make bench-ring      the ring's hop against a bare cache line, rte_ring, iceoryx2, sockets; micro-benchmarks"
+	@echo "make fuzz            the checks of what comes from outside, under libFuzzer and AddressSanitizer (SECONDS=60 each)"
 	@echo "make deps            install what Debian packages supply (says what, where it may not)"
 
-demo: deps build
+demo: deps-run build
 	$(TARGET)/release/flumeway demo
 
 # All binaries that users run.
@@ -39,11 +47,78 @@ test: deps lint build kill-builds deny
 	@rm -rf $(TARGET)/reports
 	$(CARGO) test --workspace --no-fail-fast
 	@cat $(TARGET)/reports/*
+	$(MAKE) proof LOOM_MAX_PREEMPTIONS=4 PROOF_RUNS=1000 KILLSTEP_BUDGET_S=20 SECONDS=10
+
+# The ring, the owner words and the sweep, by several independent tools. What each misses: docs/decisions/0007-proof.md.
+proof: threads loom shuttle sanitize killstep soak seeded-bugs
+
+LOOM_MAX_PREEMPTIONS ?= 5
+PROOF_RUNS ?= 20000
+SCENARIOS = $(CARGO) test --quiet -p arena --test proof
+DEATHS = --features simulated-death
+
+# Real threads: a twentieth of the schedules, since each takes the time of a system's thread or two.
+threads:
+	FLUMEWAY_PROOF_RUNS=$$(($(PROOF_RUNS) / 20)) $(SCENARIOS) --release $(DEATHS)
+
+loom:
+	LOOM_MAX_PREEMPTIONS=$(LOOM_MAX_PREEMPTIONS) RUSTFLAGS="--cfg loom" $(SCENARIOS) --release
+
+shuttle:
+	FLUMEWAY_PROOF_RUNS=$(PROOF_RUNS) RUSTFLAGS="--cfg shuttle" $(SCENARIOS) --release
+
+sanitize: asan valgrind
+
+# The flag is unstable, the runtime is the stable toolchain's own. With the ring's and the pages' other tests.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+asan:
+	FLUMEWAY_PROOF_RUNS=20 RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" \
+		$(SCENARIOS) $(DEATHS) --test ring --test hostile --target $(HOST)
+
+valgrind:
+	@command -v valgrind >/dev/null || { echo "valgrind is not installed: make deps"; exit 1; }
+	FLUMEWAY_PROOF_RUNS=2 CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER="valgrind -q --error-exitcode=9 --fair-sched=yes" \
+		$(SCENARIOS) --release $(DEATHS)
+
+seeded-bugs:
+	$(CARGO) run --quiet --release -p integration-tests --bin seeded-bugs -- $(if $(ALL),--all)
+
+# Not part of `make test`: the component is not everywhere. Scenarios of real threads, few schedules.
+miri:
+	@cargo miri --version >/dev/null 2>&1 || { echo "miri: the component is not installed for this toolchain: rustup component add miri"; exit 1; }
+	FLUMEWAY_PROOF_RUNS=1 MIRIFLAGS="-Zmiri-disable-isolation" $(CARGO) miri test -p arena --test proof $(DEATHS)
+
+# The release build, each process stepped with ptrace: fails where the machine does not let a process trace its children.
+# Push, pop, batches and sweeps always die at each instruction; the budget is for the longer operations.
+KILLSTEP_BUDGET_S ?= 90
+killstep:
+	KILLSTEP_BUDGET_S=$(KILLSTEP_BUDGET_S) $(CARGO) test --release -p arena --test kill_step
+
+SECONDS ?= 60
+soak:
+	SECONDS=$(SECONDS) $(CARGO) test --release -p arena --test soak
+
+# Without cargo-fuzz; says so and fails where the sanitizer's runtime or a C++ compiler is missing. `make test` replays the corpus.
+fuzz:
+	FUZZ_DIR=$(abspath $(TARGET))/fuzz fuzz/run.sh $(SECONDS)
 
 bench-baseline: deps build
 	$(CARGO) run --release -p integration-tests --bin bench-baseline
 
+# The peer that the ring is measured against; half a minute to install.
+BENCH_PACKAGES := libdpdk-dev
+
+# What cannot be installed is a row of the table that says so, and a failure in the end.
+bench-ring:
+	-@deploy/deps.sh $(BENCH_PACKAGES)
+	$(CARGO) bench -p benches --bench ring -- --quiet
+	$(CARGO) run --release -p benches --features iceoryx2 --bin bench-ring
+
 deps:
+	@deploy/deps.sh $(BENCH_PACKAGES)
+
+# Enough to build and run.
+deps-run:
 	@deploy/deps.sh
 
 clean:

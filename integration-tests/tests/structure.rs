@@ -71,6 +71,12 @@ fn every_crate_takes_the_workspace_lints() {
 }
 
 #[test]
+fn no_build_contains_what_is_for_tests() {
+    let home = "crates/arena/Cargo.toml";
+    none(&workspace::test_features(&Tree::open().member_manifests(), home, &["seeded-bugs", "simulated-death"]));
+}
+
+#[test]
 fn unsafe_lints_are_denied() {
     let tree = Tree::open();
     none(&workspace::workspace_lints(&tree.text("Cargo.toml"), &tree.text("clippy.toml")));

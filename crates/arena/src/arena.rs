@@ -235,7 +235,7 @@ impl Arena {
         self.layout.geometry
     }
 
-    fn header(&self) -> &'static Header {
+    pub(crate) fn header(&self) -> &'static Header {
         // SAFETY: atomics alone, mapped writable, at the place the layout gives them.
         unsafe { self.control.one::<Header>(0) }
     }

@@ -8,6 +8,7 @@ use crate::held::Held;
 use crate::killpoint::{KillPoint, reach};
 use crate::owner::Me;
 use crate::ring::PoisonReason;
+use crate::seeded::{Bug, planted};
 use crate::sync::Ordering;
 
 impl<'a> Table<'a> {
@@ -15,6 +16,9 @@ impl<'a> Table<'a> {
     #[inline]
     pub fn attach_slot(&self, head: &Held, slot: Held) {
         let d = self.of(&slot);
+        if planted(Bug::AttachBeforeSlot) {
+            d.owner.store(d.owner().attached_to(head.index()).pack(), Ordering::Release);
+        }
         self.of(head).slot.store(slot.index(), Ordering::Release);
         reach(KillPoint::SlotNamed);
         d.owner.store(d.owner().attached_to(head.index()).pack(), Ordering::Release);
@@ -55,9 +59,10 @@ impl<'a> Table<'a> {
         if segment >= self.buffers() || !d.owner().is_attached_to(head.index()) {
             return None;
         }
+        let early = planted(Bug::WordBeforeRole).then(|| self.take(segment, me)).flatten();
         // The role goes first: a word that says "mine" beside the role of a segment would be an orphan's.
         d.set_role(Role::Free);
-        self.take(segment, me)
+        early.or_else(|| self.take(segment, me))
     }
 }
 

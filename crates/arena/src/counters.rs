@@ -31,6 +31,8 @@ counters! {
         Refound = "refound_packets",
         /// Frames admitted, by this process's count (the ledger's is authoritative).
         Admitted = "admitted",
+        /// Frames whose record did not match its checksum.
+        Damaged = "damaged",
     }
 }
 
@@ -53,6 +55,8 @@ counters! {
         CopiedBytes = "copied_bytes",
         /// Times the stage waited for a slot.
         SlotWaits = "slot_waits",
+        /// Frames whose record did not match its checksum.
+        Damaged = "damaged",
     }
 }
 
@@ -71,6 +75,8 @@ counters! {
         ExpectedNs = "expected_ns",
         /// Duration of the engine's warm-up, nanoseconds: an upper bound of an inference that nothing has timed yet.
         WarmUpNs = "warm_up_ns",
+        /// Frames whose record did not match its checksum.
+        Damaged = "damaged",
     }
 }
 
@@ -95,6 +101,8 @@ counters! {
         FoundSent = "found_sent",
         /// Frames whose stream wants no reply.
         Silent = "silent",
+        /// Frames whose record did not match its checksum.
+        Damaged = "damaged",
     }
 }
 

@@ -10,10 +10,12 @@
 //! ```
 //! With both fences either the sleeper sees the commit or the waker sees SLEEPING.
 
+#[cfg(not(any(loom, shuttle)))]
 use crate::arena::Arena;
 use crate::owner::OwnerId;
 use crate::page::StagePage;
-use crate::sync::{Ordering, fence};
+use crate::seeded::{Bug, planted};
+use crate::sync::{AtomicU32, Ordering, fence};
 use rustix::event::EventfdFlags;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -29,6 +31,7 @@ pub struct Doorbells {
 }
 
 impl Doorbells {
+    #[cfg(not(any(loom, shuttle)))]
     /// `bells[n]` is the doorbell of owner id `FIRST_STAGE + n`.
     pub fn new(arena: &Arena, bells: impl IntoIterator<Item = Option<OwnedFd>>) -> Self {
         let pages = arena.geometry().all_instances().filter_map(|(id, _)| arena.page(id));
@@ -48,8 +51,7 @@ impl Doorbells {
     #[inline]
     pub fn ring(&self, id: OwnerId) {
         let Some((Some(bell), page)) = self.get(id) else { return };
-        fence(Ordering::SeqCst); // (C)
-        if page.sleeping.load(Ordering::Relaxed) != 0 {
+        if must_ring(&page.sleeping) {
             // A full counter means that it is ringing already.
             let _ = rustix::io::write(bell, &1_u64.to_ne_bytes());
         }
@@ -66,8 +68,25 @@ impl Doorbells {
 /// Says that the stage may be asleep from now on; look at every input again before sleeping.
 #[inline]
 pub fn announce_sleep(page: &StagePage) {
-    page.sleeping.store(1, Ordering::Relaxed);
-    fence(Ordering::SeqCst); // (C)
+    announce(&page.sleeping);
+}
+
+/// [`announce_sleep`] on the word itself.
+#[inline]
+pub fn announce(sleeping: &AtomicU32) {
+    sleeping.store(1, Ordering::Relaxed);
+    if !planted(Bug::SleepWithoutFence) {
+        fence(Ordering::SeqCst); // (C)
+    }
+}
+
+/// Whether the owner of this word may not see what was committed before this call, and must be rung.
+#[inline]
+pub fn must_ring(sleeping: &AtomicU32) -> bool {
+    if !planted(Bug::RingWithoutFence) {
+        fence(Ordering::SeqCst); // (C)
+    }
+    sleeping.load(Ordering::Relaxed) != 0
 }
 
 /// Says that the stage is awake.

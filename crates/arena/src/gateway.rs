@@ -11,12 +11,17 @@
 //! ```
 
 use crate::descriptor::Fate;
+use crate::seeded::{Bug, planted};
 use crate::sync::{AtomicU64, Ordering};
 
 /// Packet verdicts counted.
-pub const VERDICTS: usize = 64;
+pub const VERDICTS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
 /// Finished frame ids kept per stream.
-pub const HISTORY: usize = 64;
+pub const HISTORY: usize = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
+
+fn zeros<const N: usize>() -> [AtomicU64; N] {
+    std::array::from_fn(|_| AtomicU64::new(0))
+}
 
 /// The operations that the journal makes atomic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,18 +61,26 @@ pub const NO_STREAM: u32 = u32::MAX;
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct Journal {
-    commit: AtomicU64,
-    index_seq: AtomicU64,
-    cell_extra: AtomicU64,
-    value: AtomicU64,
-    finished: AtomicU64,
+    pub(crate) commit: AtomicU64,
+    pub(crate) index_seq: AtomicU64,
+    pub(crate) cell_extra: AtomicU64,
+    pub(crate) value: AtomicU64,
+    pub(crate) finished: AtomicU64,
 }
 
 impl Journal {
+    fn new() -> Self {
+        let [commit, index_seq, cell_extra, value, finished] = zeros();
+        Self { commit, index_seq, cell_extra, value, finished }
+    }
+
     /// Writes a line; from its last store on the operation will be completed, by this process or by its successor.
     #[inline]
     pub fn begin(&self, line: Line) {
         self.commit.store(0, Ordering::Release);
+        if planted(Bug::JournalCommitFirst) {
+            self.commit.store(line.operation as u64, Ordering::Release);
+        }
         self.index_seq.store(u64::from(line.index) << 32 | u64::from(line.seq), Ordering::Release);
         self.cell_extra.store(u64::from(line.cell) << 32 | u64::from(line.extra), Ordering::Release);
         self.value.store(line.value, Ordering::Release);
@@ -122,6 +135,14 @@ pub struct StreamRow {
     pub ids: [AtomicU64; HISTORY],
 }
 
+/// An unused row in ordinary memory, for models and tests.
+impl Default for StreamRow {
+    fn default() -> Self {
+        let [used, stream, session, last_seen_ns, finished] = zeros();
+        Self { used, peer: zeros(), stream, session, last_seen_ns, finished, ids: zeros() }
+    }
+}
+
 impl StreamRow {
     /// Whether frame `id` is among the last finished ones.
     #[inline]
@@ -152,6 +173,14 @@ pub struct GatewayPage {
     pub packets: [AtomicU64; VERDICTS],
 }
 
+/// A fresh page in ordinary memory, for models and tests.
+impl Default for GatewayPage {
+    fn default() -> Self {
+        let [received] = zeros();
+        Self { journal: Journal::new(), received, cells: zeros(), packets: zeros() }
+    }
+}
+
 impl GatewayPage {
     /// Frames finished, all fates.
     pub fn finished(&self) -> u64 {
@@ -167,7 +196,8 @@ impl GatewayPage {
             Operation::Packet => self.packets.get(line.cell as usize),
         };
         if let Some(counter) = counter {
-            counter.store(line.value, Ordering::Release);
+            let again = planted(Bug::JournalAdds).then(|| counter.load(Ordering::Relaxed) + 1);
+            counter.store(again.unwrap_or(line.value), Ordering::Release);
         }
     }
 }

@@ -13,10 +13,10 @@ pub const BUCKETS: usize = STEPS * OCTAVES;
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct Histogram {
-    count: AtomicU64,
-    sum_ns: AtomicU64,
-    max_ns: AtomicU64,
-    buckets: [AtomicU64; BUCKETS],
+    pub(crate) count: AtomicU64,
+    pub(crate) sum_ns: AtomicU64,
+    pub(crate) max_ns: AtomicU64,
+    pub(crate) buckets: [AtomicU64; BUCKETS],
 }
 
 fn bucket(ns: u64) -> usize {

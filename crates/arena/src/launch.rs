@@ -118,7 +118,7 @@ impl Launch {
         };
         Ok(Self {
             owner: OwnerId(u8::try_from(number("owner")?).map_err(|_| bad())?),
-            ticket: number("ticket")? as u32,
+            ticket: field("ticket")?.parse().map_err(|_| bad())?,
             control: number("control")?,
             packets: area("packets")?,
             inputs: area("inputs")?,
@@ -235,7 +235,7 @@ mod tests {
     fn round_trip() {
         let launch = Launch {
             owner: OwnerId(5),
-            ticket: 9,
+            ticket: u32::MAX,
             control: 3,
             packets: (4, Access::Read),
             inputs: (-1, Access::None),

@@ -2,16 +2,21 @@
 
 use crate::descriptor::Descriptor;
 use crate::gateway::{GatewayPage, StreamRow};
-use crate::histogram::Histogram;
 use crate::meta::Extension;
 use crate::page::{ControlWord, StagePage};
+use crate::ring::RingId;
 use crate::sync::{AtomicU32, AtomicU64};
 use crate::topology::{Geometry, MAX_INSTANCES, RingSpec};
 
 /// First bytes of the control region: `FLUMEWAY` in ASCII.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"FLUMEWAY");
-/// Version of everything in this file; separate from the release's.
-pub const LAYOUT_VERSION: u32 = 1;
+/// Version of everything in [`crate::facts`] and of all that `layouts/` records; separate from the release's.
+///
+/// | version | |
+/// |---:|---|
+/// | 1 | first |
+/// | 2 | extension words 26-28: checksums over a record's immutable part, and a frame's earlier arrival |
+pub const LAYOUT_VERSION: u32 = 2;
 /// Stride of the packet buffers.
 pub const BUFFER_BYTES: u64 = 4096;
 /// Where a driver puts a packet's payload: 64 B mempool object header, 128 B `rte_mbuf`, 128 B headroom.
@@ -55,60 +60,23 @@ pub(crate) struct Cursor {
     pub(crate) value: AtomicU64,
 }
 
-/// Hash over sizes, alignments and offsets of every shared type (FNV-1a, 64 bit).
+/// Hash over everything in [`crate::facts`], and over the places of the areas in a sample arena (FNV-1a, 64 bit).
 pub const LAYOUT_HASH: u64 = {
-    use core::mem::{align_of, offset_of, size_of};
-    let facts = [
-        size_of::<Header>(),
-        offset_of!(Header, geometry),
-        offset_of!(Header, epoch),
-        offset_of!(Header, ready),
-        size_of::<SupervisorPage>(),
-        offset_of!(SupervisorPage, config_generation),
-        offset_of!(SupervisorPage, ingress_paused),
-        size_of::<ControlWord>(),
-        size_of::<StagePage>(),
-        offset_of!(StagePage, heartbeat_ns),
-        offset_of!(StagePage, sleeping),
-        offset_of!(StagePage, current),
-        offset_of!(StagePage, counters),
-        offset_of!(StagePage, wait),
-        offset_of!(StagePage, work),
-        offset_of!(StagePage, since_arrival),
-        size_of::<Histogram>(),
-        size_of::<Descriptor>(),
-        align_of::<Descriptor>(),
-        offset_of!(Descriptor, role),
-        offset_of!(Descriptor, slot),
-        offset_of!(Descriptor, next),
-        offset_of!(Descriptor, segments),
-        offset_of!(Descriptor, data),
-        offset_of!(Descriptor, fragment),
-        offset_of!(Descriptor, fate),
-        offset_of!(Descriptor, posted_at),
-        offset_of!(Descriptor, attempts),
-        offset_of!(Descriptor, interruptions),
-        offset_of!(Descriptor, settled),
-        size_of::<Extension>(),
-        size_of::<GatewayPage>(),
-        offset_of!(GatewayPage, received),
-        offset_of!(GatewayPage, cells),
-        offset_of!(GatewayPage, packets),
-        size_of::<StreamRow>(),
-        offset_of!(StreamRow, finished),
-        offset_of!(StreamRow, ids),
-        size_of::<Cursor>(),
-        BUFFER_BYTES as usize,
-        DATA_OFFSET as usize,
-        LAYOUT_VERSION as usize,
-    ];
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    let mut i = 0;
-    while i < facts.len() {
-        hash = (hash ^ facts[i] as u64).wrapping_mul(0x0100_0000_01b3);
-        i += 1;
-    }
-    hash
+    let a = areas(&SAMPLE);
+    let places = [a.supervisor, a.pages, a.gateway, a.streams, a.descriptors, a.extensions, a.rings, ring_bytes(64)];
+    crate::facts::hash(LAYOUT_VERSION, &places)
+};
+
+/// A geometry whose numbers all differ, so that no two areas of it can be taken for each other.
+const SAMPLE: Geometry = Geometry {
+    buffers: 96,
+    slots: 12,
+    slot_input_bytes: 8192,
+    slot_output_bytes: 640,
+    preprocess: 2,
+    infer: 3,
+    ring_capacity: 64,
+    max_streams: 5,
 };
 
 /// Why a geometry is refused.
@@ -146,25 +114,49 @@ pub struct Layout {
     pub outputs_bytes: u64,
 }
 
+/// Offsets of the control region's areas, bytes; the rings follow one another from `rings` on, in the order of their numbers.
+struct Areas {
+    supervisor: u64,
+    pages: u64,
+    gateway: u64,
+    streams: u64,
+    descriptors: u64,
+    extensions: u64,
+    rings: u64,
+}
+
+/// One page for the header, then each area from a page's beginning on.
+const fn areas(g: &Geometry) -> Areas {
+    const fn after(offset: u64, size: usize, count: u64) -> u64 {
+        offset + (size as u64 * count).next_multiple_of(PAGE)
+    }
+    let supervisor = PAGE;
+    let pages = after(supervisor, size_of::<SupervisorPage>(), 1);
+    let gateway = after(pages, size_of::<StagePage>(), g.instances() as u64);
+    let streams = after(gateway, size_of::<GatewayPage>(), 1);
+    let descriptors = after(streams, size_of::<StreamRow>(), g.max_streams as u64);
+    let extensions = after(descriptors, size_of::<Descriptor>(), g.buffers as u64 + g.slots as u64);
+    let rings = after(extensions, size_of::<Extension>(), g.buffers as u64);
+    Areas { supervisor, pages, gateway, streams, descriptors, extensions, rings }
+}
+
+/// A ring: the page of its head, the page of its tail, its entries, all from a page's beginning on; bytes.
+const fn ring_bytes(capacity: u32) -> u64 {
+    2 * PAGE + (8 * capacity as u64).next_multiple_of(PAGE)
+}
+
 impl Layout {
     /// The layout of a geometry, after checking it.
     pub fn new(geometry: Geometry) -> Result<Self, GeometryError> {
         check(&geometry)?;
         let rings = geometry.rings();
-        let mut at = PAGE;
-        let mut place = |bytes: u64| {
+        let Areas { supervisor, pages, gateway, streams, descriptors, extensions, rings: mut at } = areas(&geometry);
+        let mut place = |ring: &RingSpec| {
             let offset = at;
-            at += bytes.next_multiple_of(PAGE);
+            at += ring_bytes(ring.capacity);
             offset
         };
-        let all = u64::from(geometry.buffers) + u64::from(geometry.slots);
-        let supervisor = place(size_of::<SupervisorPage>() as u64);
-        let pages = place((size_of::<StagePage>() * geometry.instances()) as u64);
-        let gateway = place(size_of::<GatewayPage>() as u64);
-        let streams = place(size_of::<StreamRow>() as u64 * u64::from(geometry.max_streams));
-        let descriptors = place(size_of::<Descriptor>() as u64 * all);
-        let extensions = place(size_of::<Extension>() as u64 * u64::from(geometry.buffers));
-        let ring_offsets = rings.iter().map(|r| place(2 * PAGE + 8 * u64::from(r.capacity))).collect();
+        let ring_offsets = rings.iter().map(&mut place).collect();
         let align = |bytes: u64| bytes.max(1).next_multiple_of(crate::region::ALIGN);
         Ok(Self {
             geometry,
@@ -181,6 +173,22 @@ impl Layout {
             inputs_bytes: align(u64::from(geometry.slots) * geometry.slot_input_bytes),
             outputs_bytes: align(u64::from(geometry.slots) * geometry.slot_output_bytes),
         })
+    }
+    /// The areas of the control region behind its header: name and offset, bytes.
+    pub fn areas(&self) -> [(&'static str, u64); 6] {
+        [
+            ("supervisor", self.supervisor),
+            ("stage pages", self.pages),
+            ("gateway", self.gateway),
+            ("stream rows", self.streams),
+            ("descriptors", self.descriptors),
+            ("extensions", self.extensions),
+        ]
+    }
+
+    /// Where a ring begins in the control region, bytes.
+    pub fn ring_at(&self, id: RingId) -> Option<u64> {
+        self.ring_offsets.get(usize::from(id.0)).copied()
     }
 }
 
@@ -201,7 +209,8 @@ fn check(g: &Geometry) -> Result<(), GeometryError> {
 }
 
 impl Geometry {
-    pub(crate) fn to_words(self) -> [u64; 8] {
+    /// As the header holds it.
+    pub fn to_words(self) -> [u64; 8] {
         [
             self.buffers.into(),
             self.slots.into(),
@@ -214,16 +223,19 @@ impl Geometry {
         ]
     }
 
-    pub(crate) fn from_words(w: [u64; 8]) -> Self {
+    /// From a header. A number that does not fit its field reads as the largest, which [`Layout::new`] refuses.
+    pub fn from_words(w: [u64; 8]) -> Self {
+        let (small, byte) =
+            (|n: u64| u32::try_from(n).unwrap_or(u32::MAX), |n: u64| u8::try_from(n).unwrap_or(u8::MAX));
         Self {
-            buffers: w[0] as u32,
-            slots: w[1] as u32,
+            buffers: small(w[0]),
+            slots: small(w[1]),
             slot_input_bytes: w[2],
             slot_output_bytes: w[3],
-            preprocess: w[4] as u8,
-            infer: w[5] as u8,
-            ring_capacity: w[6] as u32,
-            max_streams: w[7] as u32,
+            preprocess: byte(w[4]),
+            infer: byte(w[5]),
+            ring_capacity: small(w[6]),
+            max_streams: small(w[7]),
         }
     }
 }

@@ -83,9 +83,9 @@ impl FrameMeta {
     pub const REPLY_ON_DROP: u8 = 1;
     /// The request carried a MAC; the reply does too.
     pub const MAC: u8 = 2;
-    const WORDS: usize = 19;
+    pub(crate) const WORDS: usize = 19;
 
-    fn to_words(self) -> [u64; Self::WORDS] {
+    pub(crate) fn to_words(self) -> [u64; Self::WORDS] {
         let a = u64::from(self.stream) << 32
             | u64::from(self.policy) << 16
             | u64::from(self.flags) << 8
@@ -109,7 +109,7 @@ impl FrameMeta {
         w
     }
 
-    fn from_words(w: &[u64; Self::WORDS]) -> Self {
+    pub(crate) fn from_words(w: &[u64; Self::WORDS]) -> Self {
         Self {
             stream: (w[0] >> 32) as u32,
             policy: (w[0] >> 16) as u16,
@@ -149,48 +149,18 @@ pub enum Moment {
 }
 
 /// Where the engine's input lies: 0 = in the slot, else `offset + 1` of an aligned tensor in the head's packet.
-const INPUT: usize = 24;
+pub(crate) const INPUT: usize = 24;
 /// Bytes of results in the slot's output area.
-const OUTPUT_BYTES: usize = 25;
+pub(crate) const OUTPUT_BYTES: usize = 25;
 
-/// A buffer's extension record.
+/// A buffer's extension record. The first words are the immutable part: [`crate::record`] writes and reads them, checked.
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct Extension {
-    words: [AtomicU64; WORDS],
+    pub(crate) words: [AtomicU64; WORDS],
 }
 
 impl Extension {
-    /// Stores the immutable part.
-    #[inline]
-    pub fn set_meta(&self, meta: FrameMeta) {
-        for (cell, word) in self.words.iter().zip(meta.to_words()) {
-            cell.store(word, Ordering::Relaxed);
-        }
-    }
-
-    /// The immutable part.
-    #[inline]
-    pub fn meta(&self) -> FrameMeta {
-        let mut w = [0; FrameMeta::WORDS];
-        for (word, cell) in w.iter_mut().zip(&self.words) {
-            *word = cell.load(Ordering::Relaxed);
-        }
-        FrameMeta::from_words(&w)
-    }
-
-    /// The deadline alone, for checks on the way.
-    #[inline]
-    pub fn deadline_ns(&self) -> u64 {
-        self.words[7].load(Ordering::Relaxed)
-    }
-
-    /// The arrival alone.
-    #[inline]
-    pub fn arrival_ns(&self) -> u64 {
-        self.words[6].load(Ordering::Relaxed)
-    }
-
     /// Stores a moment.
     #[inline]
     pub fn set_moment(&self, moment: Moment, ns: u64) {

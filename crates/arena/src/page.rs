@@ -61,8 +61,8 @@ pub struct StagePage {
     /// `head:32 | seq:32` of the frame being worked on, or [`CURRENT_NONE`].
     pub current: AtomicU64,
     /// `reason:32 | ring:32` of the poison met by this incarnation; 0 = none.
-    poison: AtomicU64,
-    poison_position: AtomicU64,
+    pub(crate) poison: AtomicU64,
+    pub(crate) poison_position: AtomicU64,
     /// What the stage believes it holds: heads and other buffers, for audits.
     pub held_buffers: AtomicU64,
     /// What the stage believes it holds: slots.
@@ -71,8 +71,8 @@ pub struct StagePage {
     pub config_generation: AtomicU64,
     /// CLOCK_MONOTONIC at which the active incarnation took its first new or recovered work.
     pub first_work_ns: AtomicU64,
-    flight_next: AtomicU64,
-    flight: [FlightEvent; FLIGHT_EVENTS],
+    pub(crate) flight_next: AtomicU64,
+    pub(crate) flight: [FlightEvent; FLIGHT_EVENTS],
     /// Counters.
     pub counters: [AtomicU64; COUNTERS],
     /// Time frames waited before this stage took them up.
@@ -166,7 +166,7 @@ impl StagePage {
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct ControlWord {
-    command: AtomicU64,
+    pub(crate) command: AtomicU64,
     /// Named kill point that is armed (test builds).
     pub kill_point_armed: AtomicU32,
 }
@@ -190,6 +190,13 @@ pub enum Command {
         /// Which process.
         ticket: u32,
     },
+}
+
+/// No order yet, in ordinary memory, for models and tests.
+impl Default for ControlWord {
+    fn default() -> Self {
+        Self { command: AtomicU64::new(0), kill_point_armed: AtomicU32::new(0) }
+    }
 }
 
 impl ControlWord {

@@ -5,6 +5,7 @@
 use crate::descriptor::{Role, Table};
 use crate::owner::Me;
 use crate::ring::{Fault, Ring};
+use crate::seeded::{Bug, planted};
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,15 +61,19 @@ pub fn reclaim(
     adopts_slots: bool,
     marks: &mut Marks,
 ) -> Result<Reclaimed, Fault> {
+    let snapshot: Vec<_> =
+        if planted(Bug::SweepWordsBeforeRings) { table.iter().map(|(_, d)| d.owner()).collect() } else { Vec::new() };
     let marked = marks.mark(rings);
     let mut home = recovery.producer(table, dead);
     let mut done = Reclaimed::default();
     for (index, d) in table.iter() {
-        let word = d.owner();
-        if word.id != dead.id || word.incarnation > dead.incarnation {
+        let word = snapshot.get(index as usize).copied().unwrap_or_else(|| d.owner());
+        let newer = word.incarnation > dead.incarnation && !planted(Bug::SweepAnyIncarnation)
+            || word.incarnation < dead.incarnation && planted(Bug::SweepExactIncarnation);
+        if word.id != dead.id || newer {
             continue;
         }
-        if marked[index as usize] {
+        if marked[index as usize] && !planted(Bug::SweepIgnoresRings) {
             done.in_rings += 1;
             continue;
         }

@@ -20,6 +20,7 @@ use crate::descriptor::Table;
 use crate::held::Held;
 use crate::killpoint::{KillPoint, reach};
 use crate::owner::{Me, Owner, OwnerId};
+use crate::seeded::{Bug, planted};
 use crate::sync::{AtomicU64, Ordering};
 
 /// Largest number of buffers and slots that an entry can name.
@@ -74,6 +75,17 @@ pub enum PoisonReason {
     /// A frame's tables contradict the words.
     #[error("a frame's segment list contradicts the owner words")]
     Segments = 6,
+}
+
+/// What a place of a ring shows, by its lap: (index, seq) of what stands there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// An entry.
+    Due(u32, u32),
+    /// Nothing: what stood there one lap ago.
+    Before(u32, u32),
+    /// What cannot be.
+    Neither,
 }
 
 /// One ring as it lies in shared memory. Copying it copies the references, not the ring.
@@ -143,7 +155,8 @@ impl<'a> Ring<'a> {
     /// The committed entry at `position` as (index, seq), if there is one.
     #[inline]
     fn get(&self, position: u64) -> Result<Option<(u32, u32)>, Poison> {
-        let e = self.slot(position).load(Ordering::Acquire); // (A)
+        let order = if planted(Bug::EntryLoadRelaxed) { Ordering::Relaxed } else { Ordering::Acquire };
+        let e = self.slot(position).load(order); // (A)
         let lap = e >> 32 & 0xff;
         if lap == self.lap(position) {
             return Ok(Some(((e >> 40) as u32, e as u32)));
@@ -193,12 +206,17 @@ impl<'a> Ring<'a> {
     /// All of `[head, end)` still carries its lap, because a dead producer never went past `head + capacity`.
     pub fn producer(&self, table: Table<'a>, me: Me) -> Producer<'a> {
         let head = self.head.load(Ordering::Acquire);
-        Producer { ring: *self, table, me, end: self.end(head), head_seen: head }
+        let end = if planted(Bug::GaugeBelieved) { self.tail.load(Ordering::Relaxed) } else { self.end(head) };
+        Producer { ring: *self, table, me, end, head_seen: head }
     }
 
     /// The consumer's end. Reads the cursor once and writes nothing; for the activated incarnation `me` only.
     pub fn consumer(&self, table: Table<'a>, me: Me) -> Consumer<'a> {
-        Consumer { ring: *self, table, me, head: self.head.load(Ordering::Relaxed) }
+        let head = self.head.load(Ordering::Relaxed);
+        if planted(Bug::AttachWrites) {
+            self.head.store(head, Ordering::Release);
+        }
+        Consumer { ring: *self, table, me, head }
     }
 
     /// The supervisor, in place of a dead consumer, steps over the entry at `position` if the ring still stands there.
@@ -216,11 +234,35 @@ impl<'a> Ring<'a> {
             e >> 32 & 0xff == self.lap(position) || self.tail.load(Ordering::Acquire).wrapping_sub(position) as i64 > 0;
         // One lap after a step this place must show the lap before the one due, or it would be poison again.
         let lap = self.lap(if pushed { position } else { position.wrapping_sub(self.capacity()) });
-        self.slot(position).store(e & !(0xff << 32) | lap << 32, Ordering::Release);
+        if !planted(Bug::StepOverKeepsLap) {
+            self.slot(position).store(e & !(0xff << 32) | lap << 32, Ordering::Release);
+        }
         if pushed {
             self.head.store(position.wrapping_add(1), Ordering::Release);
         }
         true
+    }
+
+    /// Both cursors as they lie in memory: (the consumer's, the producer's gauge).
+    pub fn cursors(&self) -> (u64, u64) {
+        (self.head.load(Ordering::Acquire), self.tail.load(Ordering::Acquire))
+    }
+
+    /// Whether any place shows this entry, whatever its lap.
+    pub(crate) fn shows(&self, index: u32, seq: u32) -> bool {
+        let is = |e: u64| (e >> 40) as u32 == index && e as u32 == seq;
+        self.slots.iter().any(|slot| is(slot.load(Ordering::Acquire)))
+    }
+
+    /// What the place of `position` shows.
+    pub(crate) fn place(&self, position: u64) -> Place {
+        let e = self.slot(position).load(Ordering::Acquire);
+        let (index, lap, seq) = ((e >> 40) as u32, e >> 32 & 0xff, e as u32);
+        match lap {
+            l if l == self.lap(position) => Place::Due(index, seq),
+            l if l == self.lap(position.wrapping_sub(self.capacity())) => Place::Before(index, seq),
+            _ => Place::Neither,
+        }
     }
 }
 
@@ -299,7 +341,8 @@ impl<'a> Producer<'a> {
             return Err(Fault::Poison(self.ring.poison(self.end, PoisonReason::NotMine)));
         };
         let e = entry(index, self.ring.lap(self.end), word.seq);
-        self.ring.slot(self.end).store(e, Ordering::Release); // (A)
+        let order = if planted(Bug::CommitRelaxed) { Ordering::Relaxed } else { Ordering::Release };
+        self.ring.slot(self.end).store(e, order); // (A)
         reach(KillPoint::Committed);
         self.end = self.end.wrapping_add(1);
         self.ring.tail.store(self.end, Ordering::Relaxed);
@@ -342,6 +385,9 @@ impl<'a> Consumer<'a> {
         let max = max.min(out.capacity() - out.len());
         let first = out.len();
         let mut n = 0;
+        if planted(Bug::HeadBeforeOwner) && max > 0 && !self.is_empty() {
+            self.ring.head.store(self.head.wrapping_add(1), Ordering::Release);
+        }
         while n < max {
             match self.claim(self.head.wrapping_add(n as u64)) {
                 Ok(Some(held)) => out.push(held),
@@ -363,6 +409,9 @@ impl<'a> Consumer<'a> {
     /// Takes one buffer.
     #[inline]
     pub fn pop(&mut self) -> Result<Option<Held>, Poison> {
+        if planted(Bug::HeadBeforeOwner) && !self.is_empty() {
+            self.ring.head.store(self.head.wrapping_add(1), Ordering::Release);
+        }
         let Some(held) = self.claim(self.head)? else { return Ok(None) };
         reach(KillPoint::Claimed);
         self.head = self.head.wrapping_add(1);
@@ -378,15 +427,23 @@ impl<'a> Consumer<'a> {
             return Err(self.ring.poison(position, PoisonReason::Index));
         };
         let word = Owner::unpack(descriptor.owner.load(Ordering::Relaxed));
-        let older = word.is_older(self.me);
-        // From upstream; in a recovery ring from a dead incarnation of mine; or claimed by one that never stored `head`.
-        let fresh = word.seq == seq && if self.ring.from == self.me.id { older } else { word.id == self.ring.from };
-        let claimed = older && word.seq == seq.wrapping_add(1);
+        let (fresh, claimed) = self.plausible(word, seq);
         if !fresh && !claimed {
             return Err(self.ring.poison(position, PoisonReason::Owner));
         }
         let mine = Owner { id: self.me.id, incarnation: self.me.incarnation, seq: seq.wrapping_add(1) };
         descriptor.owner.store(mine.pack(), Ordering::Release);
         Ok(Some(Held::new(index)))
+    }
+
+    /// Whether an entry with `seq` may be taken from `word`: as (handed to me, claimed before by a dead incarnation of mine).
+    #[inline]
+    fn plausible(&self, word: Owner, seq: u32) -> (bool, bool) {
+        let older = word.is_older(self.me) || planted(Bug::OwnIncarnationAccepted) && word.is(self.me);
+        let equal = |a: u32, b: u32| if planted(Bug::SeqOneBit) { a & 1 == b & 1 } else { a == b };
+        let after = if planted(Bug::SeqWithoutWrap) { seq.saturating_add(1) } else { seq.wrapping_add(1) };
+        // From upstream; in a recovery ring from a dead incarnation of mine; or claimed by one that never stored `head`.
+        let handed = if self.ring.from == self.me.id { older } else { word.id == self.ring.from };
+        (handed && equal(word.seq, seq), older && equal(word.seq, after))
     }
 }

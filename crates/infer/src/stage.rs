@@ -39,13 +39,20 @@ struct Live {
     forward: Outlet,
     /// Heads of a dead predecessor, to be done again first.
     again: VecDeque<Held>,
-    /// What the engine works on, with the time it was submitted.
-    flying: Vec<(Held, u64)>,
+    /// What the engine works on.
+    flying: Vec<Flying>,
     /// Finished heads that the ring did not take yet.
     stuck: VecDeque<Held>,
     /// A frame that killed a predecessor is in the engine, alone.
     suspect: bool,
     expectation: Expectation,
+}
+
+/// A frame in the engine.
+struct Flying {
+    head: Held,
+    submitted_ns: u64,
+    arrival_ns: u64,
 }
 
 impl Infer {
@@ -77,11 +84,11 @@ impl Infer {
         let Some(live) = &mut self.live else { return Ok(0) };
         let mut done = 0;
         while let Some(finished) = self.engine.poll() {
-            let Some(at) = live.flying.iter().position(|(h, _)| u64::from(h.index()) == finished.ticket.0) else {
+            let Some(at) = live.flying.iter().position(|f| u64::from(f.head.index()) == finished.ticket.0) else {
                 tracing::error!("the engine handed back a ticket that is not out: {:?}", finished.ticket);
                 continue;
             };
-            let (head, submitted_ns) = live.flying.swap_remove(at);
+            let Flying { head, submitted_ns, arrival_ns } = live.flying.swap_remove(at);
             done += 1;
             live.suspect = false;
             if live.flying.is_empty() {
@@ -97,7 +104,7 @@ impl Infer {
                     cx.page.counters[InferCounter::ExpectedNs as usize].store(live.expectation.ns(), Ordering::Relaxed);
                     cx.page.add(InferCounter::Frames as usize, 1);
                     cx.page.work.record(end - submitted_ns);
-                    cx.page.since_arrival.record(end.saturating_sub(extension.arrival_ns()));
+                    cx.page.since_arrival.record(end.saturating_sub(arrival_ns));
                 }
                 Err(error) => fail(cx, &head, &error.to_string()),
             }
@@ -125,9 +132,19 @@ impl Infer {
             live.stuck.push_back(head);
             return live.hand_on().map(|()| true);
         }
-        if !live.expectation.in_time(start, live.flying.len(), extension.deadline_ns()) {
+        // The record is sound, and a tensor that is said to lie in the packet lies where the packet's payload does.
+        let record = cx.arena.record(head.index()).ok();
+        let in_packet = extension.input_in_packet().map(|at| (at, self.input_bytes));
+        let sound = record.filter(|(_, place)| in_packet.is_none_or(|(at, _)| at == usize::from(place.data.offset)));
+        let Some((meta, _)) = sound else {
+            cx.page.add(InferCounter::Damaged as usize, 1);
+            cx.table.of(&head).set_fate(Fate { kind: FateKind::Dropped, reason: DropReason::Damaged.code() });
+            live.stuck.push_back(head);
+            return live.hand_on().map(|()| true);
+        };
+        if !live.expectation.in_time(start, live.flying.len(), meta.deadline_ns) {
             cx.page.add(InferCounter::Late as usize, 1);
-            if start < extension.deadline_ns() {
+            if start < meta.deadline_ns {
                 live.expectation.refused();
             }
             cx.table.of(&head).set_fate(Fate { kind: FateKind::Dropped, reason: DropReason::Deadline.code() });
@@ -142,7 +159,6 @@ impl Infer {
         cx.begin(&head);
         extension.set_moment(Moment::InferStart, start);
         cx.page.wait.record(start.saturating_sub(extension.moment(Moment::PreprocessEnd)));
-        let in_packet = extension.input_in_packet().map(|at| (at, self.input_bytes));
         let ticket = Ticket(head.index().into());
         let areas = cx.arena.inference(&mut head, in_packet);
         let submitted = match areas {
@@ -153,7 +169,7 @@ impl Infer {
             None => Err("the frame came without a tensor".to_owned()),
         };
         match submitted {
-            Ok(_) => live.flying.push((head, start)),
+            Ok(_) => live.flying.push(Flying { head, submitted_ns: start, arrival_ns: meta.arrival_ns }),
             Err(error) => {
                 live.suspect = false;
                 fail(cx, &head, &error);

@@ -3,6 +3,7 @@
 //! `image` holds the kernels, which know nothing of the arena; `stage` takes heads, finds them a slot and hands them on.
 #![forbid(unsafe_code)]
 
+mod gather;
 pub mod image;
 mod model;
 mod stage;

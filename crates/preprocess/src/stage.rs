@@ -1,6 +1,7 @@
 //! The stage: one head at a time, from its packets into a slot.
 
-use crate::image::{Geometry, ImageError, Source};
+use crate::gather::{Made, Refusal, copy, gather, reason_of};
+use crate::image::{Geometry, Source};
 use crate::model::{Input, pixel_format};
 use ::stage::{Context, Inlet, Outlet, Spread, Stage, Stop, recycle};
 use arena::Held;
@@ -12,6 +13,7 @@ use arena::layout::TENSOR_ALIGN;
 use arena::meta::{FrameMeta, Moment};
 use arena::now_ns;
 use arena::page::Event;
+use arena::record::Place;
 use arena::topology::RingKind;
 use config::Pipeline;
 use std::collections::VecDeque;
@@ -42,14 +44,6 @@ struct Live {
     spare: Vec<Held>,
     /// A finished head that no ring took yet.
     stuck: Option<(Held, u32)>,
-}
-
-/// How a frame's tensor came about.
-enum Made {
-    /// It lies in the packet.
-    InPlace(u16),
-    /// It was written into the slot.
-    Written { decoded: bool, copied_bytes: usize },
 }
 
 impl Preprocess {
@@ -93,8 +87,11 @@ impl Preprocess {
             cx.page.note(cx.now_ns, Event::Suspect, head.index());
         }
         let start = now_ns();
-        let deadline = extension.deadline_ns();
-        if deadline != 0 && deadline <= start {
+        let Ok((meta, place)) = cx.arena.record(head.index()) else {
+            cx.page.add(PreCounter::Damaged as usize, 1);
+            return live.refuse(cx, head, FateKind::Dropped, DropReason::Damaged.code());
+        };
+        if meta.deadline_ns != 0 && meta.deadline_ns <= start {
             cx.page.add(PreCounter::Late as usize, 1);
             return live.refuse(cx, head, FateKind::Dropped, DropReason::Deadline.code());
         }
@@ -103,15 +100,19 @@ impl Preprocess {
             live.again.push_front(head);
             return Ok(());
         };
-        let meta = extension.meta();
         extension.set_moment(Moment::PreprocessStart, start);
-        let made = self.make(cx, &meta, &mut head, &mut slot);
+        let made = self.make(cx, &meta, place, &mut head, &mut slot);
         let Some(live) = &mut self.live else { return Ok(()) };
         match made {
-            Err(reason) => {
+            Err(Refusal::Bad(reason)) => {
                 live.spare.push(slot);
                 cx.page.add(PreCounter::Bad as usize, 1);
                 live.refuse(cx, head, FateKind::BadRequest, reason.code())
+            }
+            Err(Refusal::Damaged) => {
+                live.spare.push(slot);
+                cx.page.add(PreCounter::Damaged as usize, 1);
+                live.refuse(cx, head, FateKind::Dropped, DropReason::Damaged.code())
             }
             Ok(made) => {
                 count(cx, &made);
@@ -132,28 +133,26 @@ impl Preprocess {
         &mut self,
         cx: &Context,
         meta: &FrameMeta,
+        place: Place,
         head: &mut Held,
         slot: &mut Held,
-    ) -> Result<Made, BadRequestReason> {
+    ) -> Result<Made, Refusal> {
         let encoding = Encoding::from_u8(meta.encoding).ok_or(BadRequestReason::UnsupportedEncoding)?;
-        let d = cx.table.of(head);
-        let data = d.data();
         if encoding == Encoding::TensorF32 {
             if meta.total_len as usize != self.input.bytes {
-                return Err(BadRequestReason::WrongSize);
+                return Err(BadRequestReason::WrongSize.into());
             }
-            let whole = d.fragment.load(arena::sync::Ordering::Relaxed) as u16 == 1;
-            if whole && u64::from(data.offset).is_multiple_of(TENSOR_ALIGN) {
-                return Ok(Made::InPlace(data.offset));
+            if place.count == 1 && u64::from(place.data.offset).is_multiple_of(TENSOR_ALIGN) {
+                return Ok(Made::InPlace(place.data.offset));
             }
         }
         let area = cx.arena.slot_input_mut(slot);
         let tensor = area.get_mut(..self.input.bytes).ok_or(BadRequestReason::WrongSize)?;
         let mut parts = recycle(std::mem::take(&mut self.segments));
-        let gathered = gather(cx, head, &mut parts);
+        let gathered = gather(cx, head, place, &mut parts);
         let made = gathered.and_then(|()| match (&mut self.input.image, encoding) {
             (_, Encoding::TensorF32) => copy(&parts, tensor),
-            (None, _) => Err(BadRequestReason::UnsupportedEncoding),
+            (None, _) => Err(BadRequestReason::UnsupportedEncoding.into()),
             (Some(image), _) => {
                 let tensor = <[f32]>::mut_from_bytes(tensor).map_err(|_| BadRequestReason::WrongSize)?;
                 let geometry = Geometry { width: meta.width, height: meta.height, format: pixel_format(encoding) };
@@ -175,45 +174,6 @@ fn count(cx: &Context, made: &Made) {
             cx.page.add(PreCounter::Copies as usize, u64::from(*copied_bytes > 0));
             cx.page.add(PreCounter::CopiedBytes as usize, *copied_bytes as u64);
         }
-    }
-}
-
-/// The frame's payload, part by part, from where it lies.
-fn gather<'h>(cx: &Context, head: &'h Held, parts: &mut Vec<&'h [u8]>) -> Result<(), BadRequestReason> {
-    let part = |index: u32, d: &arena::descriptor::Descriptor| -> Option<&'h [u8]> {
-        let range = d.data();
-        cx.arena.packet_of(head, index).get(range.offset as usize..range.offset as usize + range.len as usize)
-    };
-    let bad = BadRequestReason::BadFragment;
-    parts.push(part(head.index(), cx.table.of(head)).ok_or(bad)?);
-    let mut segments = cx.table.segments(head.index());
-    for (index, d) in segments.by_ref() {
-        parts.push(part(index, d).ok_or(bad)?);
-    }
-    if segments.failed().is_some() { Err(bad) } else { Ok(()) }
-}
-
-/// Moves a tensor that does not lie aligned in one packet.
-fn copy(parts: &[&[u8]], tensor: &mut [u8]) -> Result<Made, BadRequestReason> {
-    let mut at = 0;
-    for part in parts {
-        let end = at + part.len();
-        tensor.get_mut(at..end).ok_or(BadRequestReason::WrongSize)?.copy_from_slice(part);
-        at = end;
-    }
-    if at == tensor.len() {
-        Ok(Made::Written { decoded: false, copied_bytes: at })
-    } else {
-        Err(BadRequestReason::WrongSize)
-    }
-}
-
-fn reason_of(error: &ImageError) -> BadRequestReason {
-    match error {
-        ImageError::TooLarge { .. } | ImageError::JpegTooLong { .. } => BadRequestReason::TooLarge,
-        ImageError::Length { .. } | ImageError::TensorLength { .. } => BadRequestReason::WrongSize,
-        ImageError::NoSize { .. } => BadRequestReason::BadGeometry,
-        _ => BadRequestReason::DecodeFailed,
     }
 }
 

@@ -10,9 +10,9 @@ const NONE: u32 = u32::MAX;
 /// A frame's name among those of this gateway: stream row and frame id.
 pub(crate) type FrameName = (u32, u64);
 
-/// Where a frame that is not finished is.
+/// What is happening to a frame that is not finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Standing {
     Assembling(u32),
     InFlight,
 }
@@ -62,7 +62,10 @@ pub(crate) struct Assemblies {
     frames: Vec<Frame>,
     free: Vec<u32>,
     timeouts: VecDeque<(u64, u32, u32)>,
-    places: HashMap<FrameName, Place>,
+    places: HashMap<FrameName, Standing>,
+    /// By the index of its head: the name of a frame in flight. What the head's record says may be damaged by the time it comes
+    /// home, and a name that is never forgotten would keep its sender's next try out.
+    names: Vec<Option<FrameName>>,
     held: usize,
 }
 
@@ -90,21 +93,27 @@ impl Assemblies {
             free: (0..most).rev().collect(),
             timeouts: VecDeque::with_capacity(most as usize * 2),
             places: HashMap::with_capacity((n + most as usize) * 2),
+            names: vec![None; n],
             held: 0,
         }
     }
 
-    /// Where a frame is.
-    pub(crate) fn place(&self, name: FrameName) -> Option<Place> {
+    /// What is happening to a frame.
+    pub(crate) fn place(&self, name: FrameName) -> Option<Standing> {
         self.places.get(&name).copied()
     }
 
-    pub(crate) fn set_in_flight(&mut self, name: FrameName) {
-        self.places.insert(name, Place::InFlight);
+    /// The frame of this head is in flight.
+    pub(crate) fn set_in_flight(&mut self, head: u32, name: FrameName) {
+        self.names[head as usize] = Some(name);
+        self.places.insert(name, Standing::InFlight);
     }
 
-    pub(crate) fn forget(&mut self, name: FrameName) {
+    /// The frame of this head has ended; its name, if it had one.
+    pub(crate) fn forget(&mut self, head: u32) -> Option<FrameName> {
+        let name = self.names[head as usize].take()?;
         self.places.remove(&name);
+        Some(name)
     }
 
     /// Fragments in hand.
@@ -133,7 +142,7 @@ impl Assemblies {
             used: true,
             in_order: true,
         };
-        self.places.insert(name, Place::Assembling(at));
+        self.places.insert(name, Standing::Assembling(at));
         if self.timeouts.len() == self.timeouts.capacity() {
             let frames = &self.frames;
             self.timeouts.retain(|(_, at, g)| frames[*at as usize].used && frames[*at as usize].generation == *g);

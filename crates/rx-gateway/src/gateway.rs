@@ -113,13 +113,16 @@ impl Live {
 
     /// Counts a finished frame and frees all that belongs to it.
     pub(crate) fn dissolve(&mut self, cx: &Context, head: Held) -> Result<(), Stop> {
-        let meta = cx.arena.extensions()[head.index() as usize].meta();
-        let row = self.streams.row(meta.stream_row).map(|r| (meta.stream_row, r));
+        let index = head.index();
+        // A damaged record names no row: the frame leaves no history, and may be sent again.
+        let row = cx.arena.frame_meta(index).ok().map(|meta| meta.stream_row);
+        let row = row.and_then(|n| self.streams.row(n).map(|r| (n, r)));
         let line = self.books.begin_dissolve(&cx.arena, &head, row);
         take_apart(&cx.arena, cx.me, &line, head, &mut self.slots, &mut self.free)?;
         self.books.end();
-        self.assemblies.forget((meta.stream_row, meta.frame));
-        self.streams.end(meta.stream_row);
+        if let Some((row, _)) = self.assemblies.forget(index) {
+            self.streams.end(row);
+        }
         Ok(())
     }
 
@@ -152,12 +155,15 @@ impl Live {
         }
         self.books.admit(&cx.arena, &head, cx.now_ns);
         cx.page.add(RxCounter::Admitted as usize, 1);
-        let meta = cx.arena.extensions()[head.index() as usize].meta();
-        self.assemblies.set_in_flight((meta.stream_row, meta.frame));
-        self.streams.begin(meta.stream_row);
-        match given_up {
-            Some(fate) => self.refuse(cx, head, fate),
-            None => self.route(cx, rules, head, &meta),
+        let meta = cx.arena.frame_meta(head.index());
+        if let Ok(meta) = &meta {
+            self.assemblies.set_in_flight(head.index(), (meta.stream_row, meta.frame));
+            self.streams.begin(meta.stream_row);
+        }
+        match (given_up, meta) {
+            (Some(fate), _) => self.refuse(cx, head, fate),
+            (None, Ok(meta)) => self.route(cx, rules, head, &meta),
+            (None, Err(_)) => self.drop_damaged(cx, head),
         }
     }
 }
@@ -252,6 +258,12 @@ impl Live {
     /// Drops an admitted frame for a reason of ours.
     pub(crate) fn drop_frame(&mut self, cx: &Context, head: Held, reason: DropReason) -> Result<(), Stop> {
         self.refuse(cx, head, Fate { kind: FateKind::Dropped, reason: reason.code() })
+    }
+
+    /// Drops an admitted frame whose record does not match its checksum.
+    pub(crate) fn drop_damaged(&mut self, cx: &Context, head: Held) -> Result<(), Stop> {
+        cx.page.add(RxCounter::Damaged as usize, 1);
+        self.drop_frame(cx, head, DropReason::Damaged)
     }
 
     /// Records how an admitted frame ends and sends it to tx for its status reply.

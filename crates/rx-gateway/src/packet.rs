@@ -1,6 +1,6 @@
 //! One packet: its verdict, and what follows from it.
 
-use crate::assembly::{Added, Place};
+use crate::assembly::{Added, Standing};
 use crate::gateway::{Live, payload_range};
 use crate::policy::Rules;
 use arena::counters::Verdict;
@@ -8,7 +8,7 @@ use arena::descriptor::{DataRange, Fate, FateKind, Role};
 use arena::gateway::NO_STREAM;
 use arena::killpoint::{KillPoint, reach};
 use arena::meta::FrameMeta;
-use arena::sync::Ordering;
+use arena::record::Place;
 use config::Pipeline;
 use ports::Received;
 use stage::{Context, Stop};
@@ -21,7 +21,7 @@ enum Judgement {
     /// Count it and tell its sender why, as far as the bytes say who that is.
     Refuse(Verdict, FrameMeta, BadRequestReason),
     /// Part of a frame.
-    Keep(FrameMeta, DataRange, u16, u16),
+    Keep(FrameMeta, Place),
 }
 
 impl Live {
@@ -50,17 +50,16 @@ impl Live {
             self.free.push(packet.held);
             return Ok(());
         }
-        let (meta, data, fragment, count) = match judgement {
-            Judgement::Refuse(_, meta, _) => (meta, DataRange { offset: packet.data.offset, len: 0 }, 0, 1),
-            Judgement::Keep(meta, data, fragment, count) => (meta, data, fragment, count),
+        let nothing = DataRange { offset: packet.data.offset, len: 0 };
+        let (meta, place) = match judgement {
+            Judgement::Refuse(_, meta, _) => (meta, Place { data: nothing, fragment: 0, count: 1 }),
+            Judgement::Keep(meta, place) => (meta, place),
             Judgement::Discard(_) => return Ok(()),
         };
         let extension = &cx.arena.extensions()[index as usize];
         d.reset();
         extension.reset();
-        extension.set_meta(meta);
-        d.set_data(data);
-        d.fragment.store(u32::from(fragment) << 16 | u32::from(count), Ordering::Relaxed);
+        extension.write_record(index, d, &meta, place);
         if let Judgement::Refuse(_, _, reason) = judgement {
             d.set_fate(Fate { kind: FateKind::BadRequest, reason: reason.code() });
         }
@@ -68,7 +67,7 @@ impl Live {
         self.port.recorded(position);
         self.books.end();
         reach(KillPoint::Assembling);
-        self.place(cx, rules, pipeline, packet.held, &meta)
+        self.place(cx, rules, pipeline, packet.held, &meta, place)
     }
 
     /// Puts a recorded fragment into its frame; a complete frame is admitted.
@@ -79,14 +78,14 @@ impl Live {
         pipeline: &Pipeline,
         held: arena::Held,
         meta: &FrameMeta,
+        place: Place,
     ) -> Result<(), Stop> {
         let d = cx.table.of(&held);
         if let Some(fate) = d.fate() {
             self.parts.push(held);
             return self.admit(cx, rules, Some(fate));
         }
-        let both = d.fragment.load(Ordering::Relaxed);
-        let (fragment, count) = ((both >> 16) as u16, both as u16);
+        let Place { fragment, count, .. } = place;
         if count == 1 {
             self.parts.push(held);
             return self.admit(cx, rules, None);
@@ -98,7 +97,7 @@ impl Live {
             return Ok(());
         }
         let name = (meta.stream_row, meta.frame);
-        let at = if let Some(Place::Assembling(at)) = self.assemblies.place(name) {
+        let at = if let Some(Standing::Assembling(at)) = self.assemblies.place(name) {
             at
         } else if let Some(at) = self.begin_frame(cx, rules, pipeline, name, count)? {
             at
@@ -144,15 +143,13 @@ impl Live {
         let taken = self.assemblies.take(at, &mut self.parts);
         *self.streams.assembling(taken.name.0) -= 1;
         self.streams.end(taken.name.0);
-        if let Some(head) = self.parts.first() {
-            // The budget counts from the first packet that came, whichever that was.
-            let extension = &cx.arena.extensions()[head.index() as usize];
-            let mut meta = extension.meta();
-            let early = meta.arrival_ns.saturating_sub(taken.first_ns);
-            if early > 0 {
-                meta.arrival_ns -= early;
-                meta.deadline_ns = meta.deadline_ns.saturating_sub(early);
-                extension.set_meta(meta);
+        if let Some(head) = self.parts.first().map(arena::Held::index)
+            && let Ok(meta) = cx.arena.frame_meta(head)
+        {
+            // The budget counts from the first packet that came, whichever that was. A damaged record is for `admit` to see.
+            let early_ns = meta.arrival_ns.saturating_sub(taken.first_ns);
+            if early_ns > 0 {
+                cx.arena.extensions()[head as usize].set_first_arrival(head, early_ns);
             }
         }
         self.admit(cx, rules, None)
@@ -186,19 +183,18 @@ impl Live {
         fill(&mut meta, &request, cx.now_ns, rule.budget_ns(header.deadline_us));
         let name = (row, header.key.frame_id);
         let known = self.streams.row(row).is_some_and(|r| r.has_finished(header.key.frame_id));
-        if known || self.assemblies.place(name) == Some(Place::InFlight) {
+        if known || self.assemblies.place(name) == Some(Standing::InFlight) {
             return Judgement::Discard(Verdict::Duplicate);
         }
         let fragment = header.fragment;
-        if let Some(Place::Assembling(at)) = self.assemblies.place(name) {
+        if let Some(Standing::Assembling(at)) = self.assemblies.place(name) {
             if !self.agrees(cx, at, &meta, &fragment) {
                 return Judgement::Discard(Verdict::Contradicts);
             }
             if self.assemblies.has(at, fragment.index) {
                 return Judgement::Discard(Verdict::Duplicate);
             }
-            let data = payload_range(packet.data, request.header_len(), request.payload.len());
-            return Judgement::Keep(meta, data, fragment.index, fragment.count);
+            return Judgement::Keep(meta, place_of(packet, &request));
         }
         let room = cx.arena.geometry().buffers - cx.arena.geometry().buffers / 8;
         if fragment.total_len > pipeline.limits.max_frame_bytes || u32::from(fragment.count) > room {
@@ -210,27 +206,31 @@ impl Live {
         if fragment.count > 1 && self.assemblies.is_full() {
             return Judgement::Discard(Verdict::Assembly);
         }
-        let data = payload_range(packet.data, request.header_len(), request.payload.len());
-        Judgement::Keep(meta, data, fragment.index, fragment.count)
+        Judgement::Keep(meta, place_of(packet, &request))
     }
 
     /// Whether a fragment says the same of its frame, and of how it was cut, as those that are there.
     fn agrees(&self, cx: &Context, at: u32, meta: &FrameMeta, fragment: &Fragment) -> bool {
         let Some(sample) = self.assemblies.sample(at) else { return true };
-        let there = cx.arena.extensions()[sample as usize].meta();
-        let Some(d) = cx.table.get(sample) else { return false };
-        let both = d.fragment.load(Ordering::Relaxed);
+        // One whose record is damaged agrees with nothing: its frame will not be completed.
+        let Ok((there, place)) = cx.arena.record(sample) else { return false };
         let cut = Fragment {
-            index: (both >> 16) as u16,
-            count: both as u16,
+            index: place.fragment,
+            count: place.count,
             offset: there.fragment_offset,
-            len: d.data().len.into(),
+            len: place.data.len.into(),
             total_len: there.total_len,
         };
         cut.same_plan(fragment)
             && (there.total_len, there.encoding, there.width, there.height, there.capture_time)
                 == (meta.total_len, meta.encoding, meta.width, meta.height, meta.capture_time)
     }
+}
+
+/// Where a fragment's payload lies in its buffer, and which fragment it is.
+fn place_of(packet: &Received, request: &Request<'_>) -> Place {
+    let Fragment { index, count, .. } = request.header.fragment;
+    Place { data: payload_range(packet.data, request.header_len(), request.payload.len()), fragment: index, count }
 }
 
 fn meta_of(key: FrameKey, packet: &Received, rule_row: u16, rules: &Rules) -> FrameMeta {

@@ -8,7 +8,7 @@ use crate::books::take_apart;
 use crate::gateway::{Live, return_slot};
 use crate::policy::Rules;
 use arena::counters::RxCounter;
-use arena::descriptor::{NONE, Role, is_attached};
+use arena::descriptor::{Fate, FateKind, NONE, Role, is_attached};
 use arena::gateway::{Line, Operation};
 use arena::page::Event;
 use arena::reclaim::Marks;
@@ -62,8 +62,10 @@ impl Live {
             self.resume(cx, rules, head)?;
         }
         for fragment in finds.fragments {
-            let meta = cx.arena.extensions()[fragment.index() as usize].meta();
-            self.place(cx, rules, pipeline, fragment, &meta)?;
+            match cx.arena.record(fragment.index()) {
+                Ok((meta, place)) => self.place(cx, rules, pipeline, fragment, &meta, place)?,
+                Err(_) => self.damaged_fragment(cx, rules, fragment)?,
+            }
         }
         for (held, found) in finds.packets {
             self.refound(cx, rules, pipeline, held, found, false)?;
@@ -140,13 +142,27 @@ impl Live {
         Ok(())
     }
 
+    /// A fragment whose record was damaged while nobody lived to hold it. One of several is missing from its frame from now on;
+    /// one that may have been a whole frame is admitted as a drop, so that the ledger knows of it.
+    fn damaged_fragment(&mut self, cx: &Context, rules: &Rules, fragment: Held) -> Result<(), Stop> {
+        cx.page.add(RxCounter::Damaged as usize, 1);
+        if cx.arena.place(fragment.index()).is_ok_and(|place| place.count > 1) {
+            cx.table.of(&fragment).set_role(Role::Free);
+            self.free.push(fragment);
+            return Ok(());
+        }
+        self.parts.push(fragment);
+        let lost = Fate { kind: FateKind::Dropped, reason: wire::DropReason::Damaged.code() };
+        self.admit(cx, rules, Some(lost))
+    }
+
     /// Rebuilds which frames are in flight.
     fn index_frames(&mut self, cx: &Context) {
         for (index, d) in cx.table.iter().take(cx.table.buffers() as usize) {
             if d.role() == Role::Head {
                 self.downstream += 1;
-                let meta = cx.arena.extensions()[index as usize].meta();
-                self.assemblies.set_in_flight((meta.stream_row, meta.frame));
+                let Ok(meta) = cx.arena.frame_meta(index) else { continue };
+                self.assemblies.set_in_flight(index, (meta.stream_row, meta.frame));
                 self.streams.begin(meta.stream_row);
             }
         }
@@ -164,8 +180,10 @@ impl Live {
             Some(_) => self.status.push_roomy(head),
             None => {
                 self.downstream = self.downstream.saturating_sub(1);
-                let meta = cx.arena.extensions()[head.index() as usize].meta();
-                self.route(cx, rules, head, &meta)
+                match cx.arena.frame_meta(head.index()) {
+                    Ok(meta) => self.route(cx, rules, head, &meta),
+                    Err(_) => self.drop_damaged(cx, head),
+                }
             }
         }
     }

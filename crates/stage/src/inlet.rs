@@ -1,8 +1,10 @@
 //! The consuming end of a ring, with the doorbell that tells a waiting producer that there is room again.
 
 use crate::Context;
-use arena::ring::{Consumer, Poison, Ring};
+use arena::ring::{Consumer, Poison, PoisonReason, Ring};
+use arena::topology::RingKind;
 use arena::{Held, OwnerId};
+use std::ops::Range;
 
 /// A consumer that wakes its producer when the ring falls to the low watermark.
 #[derive(Debug)]
@@ -11,19 +13,40 @@ pub struct Inlet {
     from: OwnerId,
     low: u64,
     above_low: bool,
+    /// Buffers, or slots, in this ring: indices from here on, and below that.
+    kind: Range<u32>,
 }
 
 impl Inlet {
     pub(crate) fn new(ring: Ring<'static>, cx: &Context) -> Self {
         let low = u64::from(cx.rings.low_watermark(ring.capacity() as u32));
-        Self { consumer: ring.consumer(cx.table, cx.me), from: ring.from, low, above_low: false }
+        let slots = cx.arena.layout().rings.iter().any(|s| s.id == ring.id && s.kind == RingKind::Slots);
+        let (buffers, all) = (cx.table.buffers(), cx.table.len());
+        let kind = if slots { buffers..all } else { 0..buffers };
+        Self { consumer: ring.consumer(cx.table, cx.me), from: ring.from, low, above_low: false, kind }
+    }
+
+    /// A slot among heads, or a buffer among slots, is what a damaged entry looks like whose word happens to agree.
+    #[inline]
+    fn check(&self, held: &Held) -> Result<(), Poison> {
+        if self.kind.contains(&held.index()) {
+            return Ok(());
+        }
+        let ring = self.consumer.ring();
+        Err(Poison { ring: ring.id, position: ring.cursors().0, reason: PoisonReason::Index })
     }
 
     /// Takes up to `max` buffers into `out`, within its capacity.
     #[inline]
     pub fn pop(&mut self, cx: &Context, out: &mut Vec<Held>, max: usize) -> Result<usize, Poison> {
         self.above_low |= self.consumer.depth() > self.low;
+        let before = out.len();
         let n = self.consumer.pop_batch(out, max)?;
+        if let Some(poison) = out[before..].iter().find_map(|held| self.check(held).err()) {
+            // The process is about to end; the sweep finds them by their words.
+            out.drain(..).for_each(|held| _ = held.release());
+            return Err(poison);
+        }
         if self.above_low && self.consumer.depth() <= self.low {
             self.above_low = false;
             cx.wake(self.from);
@@ -35,7 +58,11 @@ impl Inlet {
     #[inline]
     pub fn pop_one(&mut self, cx: &Context) -> Result<Option<Held>, Poison> {
         self.above_low |= self.consumer.depth() > self.low;
-        let held = self.consumer.pop()?;
+        let mut held = self.consumer.pop()?;
+        if let Some(poison) = held.as_ref().and_then(|held| self.check(held).err()) {
+            held.take().map(Held::release);
+            return Err(poison);
+        }
         if self.above_low && self.consumer.depth() <= self.low {
             self.above_low = false;
             cx.wake(self.from);

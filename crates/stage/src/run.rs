@@ -13,6 +13,8 @@ use std::process::ExitCode;
 
 /// After its supervisor is gone a stage goes on for as long as there is work, and this much longer.
 const ORPHAN_GRACE_NS: u64 = 500_000_000;
+/// How long a control word that cannot be is waited for to be put right.
+const MISLED_NS: u64 = 1_000_000_000;
 /// Between two looks at what a draining stage waits for (an engine, a transmit queue).
 const DRAIN_PAUSE: std::time::Duration = std::time::Duration::from_micros(50);
 
@@ -123,7 +125,7 @@ fn live<S: Stage>(kind: StageKind, prepare: impl FnOnce(&Pipeline, &Attached) ->
         arena::killpoint::arm_from(&word.kill_point_armed, &page.kill_point_hit);
     }
     let waiter = Waiter::new(pipeline.general.wait, pipeline.general.spin_us.unwrap_or(0));
-    let mut life = Life { launch, config: attached.config, supervisor: attached.supervisor, waiter, orphaned_ns: None };
+    let mut life = Life { launch, config: attached.config, supervisor: attached.supervisor, waiter, orphaned_ns: None, misled_ns: None };
     let ended = stage.activate(&mut cx).and_then(|()| {
         page.first_work_ns.store(now_ns(), Ordering::Release);
         life.turns(&mut stage, &mut cx)
@@ -147,6 +149,8 @@ struct Life {
     supervisor: OwnedFd,
     waiter: Waiter,
     orphaned_ns: Option<u64>,
+    /// Since when the control word has said what cannot be.
+    misled_ns: Option<u64>,
 }
 
 impl Life {
@@ -168,6 +172,7 @@ impl Life {
                 std::thread::sleep(DRAIN_PAUSE);
                 continue;
             }
+            self.misled_ns = None;
             if supervisor.config_generation.load(Ordering::Relaxed) != cx.page.config_generation.load(Ordering::Relaxed)
             {
                 self.reload(stage, cx);
@@ -201,8 +206,12 @@ impl Life {
         let mine = Command::Drain { incarnation: cx.me.incarnation, ticket: self.launch.ticket };
         if command != mine {
             // Only after our death or our PARKED may anybody else become active; so this cannot be, unless the word is
-            // corrupt. Touch nothing more.
-            return Ok(true);
+            // corrupt. Touch nothing until its writer has seen that and written it again.
+            let since = *self.misled_ns.get_or_insert(cx.now_ns);
+            if cx.now_ns.wrapping_sub(since) > MISLED_NS {
+                return Err(Stop::Environment(format!("the control word orders {command:?}, which is nobody's order here")));
+            }
+            return Ok(false);
         }
         if !stage.drain(cx)? {
             return Ok(false);

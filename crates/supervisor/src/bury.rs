@@ -1,5 +1,7 @@
 //! What happens when a process has ended: reap, classify, blame, sweep, activate the successor.
 //!
+//! Before all that every ring of the dead one is looked at: what is damaged there may need others dead too, see `repair.rs`.
+//!
 //! The order matters. The successor's process is started first, because starting takes longer than everything else, but it
 //! touches nothing before it is ordered ACTIVE. The frame to blame is looked for and taken before the sweep hands the
 //! dead one's frames on. Files are written after the activation, by the run loop.
@@ -18,9 +20,13 @@ use arena::page::Command;
 use arena::reclaim::{Reclaimed, reclaim};
 use arena::ring::{Poison, PoisonReason};
 use arena::sync::Ordering;
-use arena::topology::RingKind;
+use arena::survey::{restore_roles, strike_line};
+use arena::topology::{RX, RingKind};
 use arena::{Me, OwnerId, StageKind, now_ns};
 use serde_json::{Value, json};
+
+/// What is done after a death: when to restart, and, if at once, with which process.
+pub(crate) type Successor = (Decision, Option<Process>);
 
 impl Supervisor {
     /// The pidfd of the process with this ticket is readable.
@@ -75,10 +81,37 @@ impl Supervisor {
 
     /// Repairs what a dead incarnation left, and starts the next one, now or later.
     pub(crate) fn recover(&mut self, n: usize, cause: &Cause, died_ns: u64) {
+        let id = self.units[n].id;
+        // Memory that somebody damaged is not this stage's own doing, unless that goes on and on.
+        let damaged = cause.is_poison() || cause.own_doing() && self.patrol.is_suspicious(died_ns);
+        let excused = damaged && self.units[n].policy.excuses(died_ns, &self.pipeline.supervisor);
+        let successor = self.choose_successor(n, cause, excused, died_ns);
+        if cause.is_poison() {
+            self.patrol.suspect(died_ns);
+        }
+        let inspection = self.inspect(n);
+        if self.plan_refill(&inspection, died_ns) || self.is_in_repair(id) {
+            self.hold(n, cause.clone(), successor, died_ns);
+            self.try_repair(died_ns);
+            return;
+        }
+        let repair = Some(inspection.text).filter(|t| !t.is_empty());
+        self.revive(n, cause, successor, died_ns, repair);
+    }
+
+    /// The rest of [`Self::recover`], with every ring in order.
+    pub(crate) fn revive(
+        &mut self,
+        n: usize,
+        cause: &Cause,
+        (decision, successor): Successor,
+        died_ns: u64,
+        repair: Option<String>,
+    ) {
         let (dead, kind, name) = (self.units[n].me(), self.units[n].kind(), self.units[n].name());
         let Some(page) = self.holdings.arena.page(dead.id) else { return };
-        let (decision, successor) = self.choose_successor(n, cause, died_ns);
         let mut record = Record {
+            repair,
             stage: name.clone(),
             owner: dead.id.0,
             incarnation: dead.incarnation,
@@ -123,10 +156,10 @@ impl Supervisor {
     }
 
     /// Decides when to restart; if at once, with which process: the standby if there is one.
-    fn choose_successor(&mut self, n: usize, cause: &Cause, now_ns: u64) -> (Decision, Option<Process>) {
+    fn choose_successor(&mut self, n: usize, cause: &Cause, excused: bool, now_ns: u64) -> Successor {
         let limits = &self.pipeline.supervisor;
         let unit = &mut self.units[n];
-        let mut decision = unit.policy.on_death(now_ns, cause.own_doing(), cause.is_permanent(), limits);
+        let mut decision = unit.policy.on_death(now_ns, cause.own_doing() && !excused, cause.is_permanent(), limits);
         if decision == (Decision::Restart { delay_ns: 0 }) {
             if let Some(standby) = unit.standby.take() {
                 return (decision, Some(standby));
@@ -170,7 +203,8 @@ impl Supervisor {
         }
         unit.incarnation += 1;
         unit.activated_ns = now_ns();
-        control.order(Command::Active { incarnation: unit.incarnation, ticket: process.ticket });
+        unit.ordered = Command::Active { incarnation: unit.incarnation, ticket: process.ticket };
+        control.order(unit.ordered);
         unit.process = Some(process);
         unit.phase = Phase::Starting;
         unit.ready_by_ns = None;
@@ -196,9 +230,11 @@ impl Supervisor {
         let head = blame::suspect(arena, dead)?;
         let d = arena.table().get(head)?;
         let sentence = blame::charge(d, cause.blames_frame() || broken_frame, &self.pipeline.supervisor);
-        let meta = arena.extensions().get(head as usize)?.meta();
+        // `null`: its record does not match its checksum.
+        let meta = arena.frame_meta(head).ok();
+        let (stream, frame) = (meta.map(|m| m.stream), meta.map(|m| m.frame));
         let told = json!({
-            "head": head, "stream": meta.stream, "frame": meta.frame,
+            "head": head, "stream": stream, "frame": frame,
             "attempts": d.attempts.load(Ordering::Relaxed), "interruptions": d.interruptions.load(Ordering::Relaxed),
             "sentence": match sentence {
                 Sentence::Replay => "replay", Sentence::Quarantine => "quarantine", Sentence::GiveUp => "give-up",
@@ -214,7 +250,7 @@ impl Supervisor {
             }
             Sentence::GiveUp => Fate { kind: FateKind::Dropped, reason: wire::DropReason::InterruptedTooOften.code() },
         };
-        tracing::error!(stage, stream = meta.stream, frame = meta.frame, ?sentence, "a frame is taken out");
+        tracing::error!(stage, head, stream, frame, ?sentence, "a frame is taken out");
         self.status_path.end(arena, head, fate);
         Some(told)
     }
@@ -222,10 +258,16 @@ impl Supervisor {
     /// Hands what `dead` held to its successor.
     pub(crate) fn sweep(&mut self, dead: Me, kind: StageKind) -> Reclaimed {
         let arena = &self.holdings.arena;
+        let wrong = restore_roles(arena, dead) + u32::from(dead.id == RX && strike_line(arena));
+        if wrong > 0 {
+            tracing::error!(wrong, "roles, or a line of the journal, were damaged");
+            self.patrol.suspect(now_ns());
+        }
         let rings = arena.rings_of(dead.id);
         let own = arena.rings_where(|s| s.kind == RingKind::Recovery && s.to == dead.id);
         let Some(recovery) = own.first() else { return Reclaimed::default() };
-        let adopts_slots = kind == StageKind::RxGateway;
+        // Slots are preprocess's; rx-gateway's successor adopts them, and with anybody else they are damage.
+        let adopts_slots = kind != StageKind::Preprocess;
         let mut again = || reclaim(arena.table(), dead, &rings, recovery, adopts_slots, &mut self.marks);
         again().unwrap_or_else(|fault| {
             // Both ends of this ring are the dead one's and ours. Emptied, it is filled again from the words.
@@ -239,7 +281,10 @@ impl Supervisor {
     }
 
     /// Forgets what a dead or parked incarnation said of itself.
-    pub(crate) fn clean_page(&self, id: OwnerId) {
+    pub(crate) fn clean_page(&mut self, id: OwnerId) {
+        if let Some(unit) = self.units.iter_mut().find(|u| u.id == id) {
+            unit.armed = 0;
+        }
         let arena = &self.holdings.arena;
         let (Some(page), Some(control)) = (arena.page(id), arena.control_word(id)) else { return };
         page.clear_current();

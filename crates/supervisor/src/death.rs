@@ -24,6 +24,8 @@ pub(crate) enum OurKill {
     Drain,
     /// It is not needed any more.
     Unneeded,
+    /// It is an end of a ring that has to be filled again, or may hold what nobody is known to hold.
+    Repair,
 }
 
 /// What a death was.
@@ -96,6 +98,11 @@ impl Cause {
         self.own_doing() && !unrelated
     }
 
+    /// Whether it met what cannot be in shared memory.
+    pub(crate) fn is_poison(&self) -> bool {
+        matches!(self, Self::Exited(EXIT_POISON, _))
+    }
+
     /// Whether another try cannot be expected to go better.
     pub(crate) fn is_permanent(&self) -> bool {
         matches!(self, Self::Exited(EXIT_CONFIGURATION, _) | Self::NotStarted(_))
@@ -137,6 +144,7 @@ impl fmt::Display for Cause {
             Self::Ours(OurKill::Start) => f.write_str("did not become active in time, killed by the supervisor"),
             Self::Ours(OurKill::Drain) => f.write_str("did not drain in time, killed by the supervisor"),
             Self::Ours(OurKill::Unneeded) => f.write_str("not needed any more, killed by the supervisor"),
+            Self::Ours(OurKill::Repair) => f.write_str("killed by the supervisor, to repair damaged memory"),
             Self::OutOfMemory => f.write_str("killed by the kernel: out of memory"),
             Self::NotStarted(error) => f.write_str(error),
             Self::Unknown => f.write_str("ended, nobody knows how"),

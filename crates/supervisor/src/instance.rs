@@ -1,7 +1,9 @@
 //! One stage instance: which process it is at the moment, and what is being done with it.
 
-use crate::policy::RestartPolicy;
+use crate::death::Cause;
+use crate::policy::{Decision, RestartPolicy};
 use crate::process::Process;
+use arena::page::Command;
 use arena::{Instance, Me, OwnerId, StageKind};
 
 /// What follows when an instance has drained.
@@ -37,6 +39,15 @@ pub(crate) enum Phase {
         /// Why.
         reason: String,
     },
+    /// Dead, and not swept: others must die before what it left can be repaired.
+    Repairing {
+        /// What its death was.
+        cause: Cause,
+        /// What is to be done afterwards.
+        decision: Decision,
+        /// When it died, CLOCK_MONOTONIC ns.
+        died_ns: u64,
+    },
     /// Dead, because the pipeline stops.
     Stopped,
 }
@@ -50,6 +61,7 @@ impl Phase {
             Self::Draining { .. } => "draining",
             Self::Backoff { .. } => "backoff",
             Self::Parked { .. } => "parked",
+            Self::Repairing { .. } => "repairing",
             Self::Stopped => "stopped",
         }
     }
@@ -68,6 +80,10 @@ pub(crate) struct Unit {
     pub incarnation: u32,
     /// When that was ordered, CLOCK_MONOTONIC ns.
     pub activated_ns: u64,
+    /// What its control word must say; the word itself may be damaged.
+    pub ordered: Command,
+    /// Kill point that is armed (test builds); likewise.
+    pub armed: u32,
     /// Where it is in its life.
     pub phase: Phase,
     /// The process that was ordered to be active.
@@ -97,6 +113,8 @@ impl Unit {
             core,
             incarnation: 0,
             activated_ns: 0,
+            ordered: Command::Wait,
+            armed: 0,
             phase: Phase::Stopped,
             process: None,
             standby: None,

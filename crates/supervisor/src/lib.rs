@@ -25,6 +25,7 @@
 //! | `holdings` | arena, doorbells, sockets, configuration document: what stages inherit |
 //! | `instance`, `policy`, `death` | state of an instance; restart delays and limits; what a death was |
 //! | `bury`, `blame`, `quarantine`, `recovery` | what happens at a death, and the record of it |
+//! | `patrol`, `repair` | damage to shared memory that nobody died of, and repairs that need several stages dead at once |
 //! | `watch`, `orders`, `requests`, `reload` | timers; restart, drain and stop; the control socket's commands |
 //! | `control`, `report` | the control socket; its answers |
 
@@ -40,11 +41,13 @@ mod holdings;
 mod instance;
 mod options;
 mod orders;
+mod patrol;
 mod policy;
 mod process;
 mod quarantine;
 mod recovery;
 mod reload;
+mod repair;
 mod report;
 mod requests;
 mod run;

@@ -119,7 +119,7 @@ impl Supervisor {
     fn begin_restart(&mut self, n: usize, now_ns: u64) -> Result<bool, String> {
         let unit = &mut self.units[n];
         match &unit.phase {
-            Phase::Starting | Phase::Draining { then: AfterDrain::Replace, .. } => Ok(false),
+            Phase::Starting | Phase::Repairing { .. } | Phase::Draining { then: AfterDrain::Replace, .. } => Ok(false),
             Phase::Active if unit.standby.is_some() => Ok(false),
             Phase::Active => {
                 unit.standby_failure = None;

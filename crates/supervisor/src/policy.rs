@@ -10,6 +10,9 @@ const QUIET_NS: u64 = 60_000_000_000;
 /// which a file is being replaced.
 const PERMANENT_TRIES: u32 = 3;
 
+/// Deaths by damaged memory that are excused within one window.
+const EXCUSED_MAX: usize = 50;
+
 /// What to do after a death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
@@ -26,6 +29,7 @@ pub(crate) enum Decision {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RestartPolicy {
     deaths_ns: VecDeque<u64>,
+    excused_ns: VecDeque<u64>,
     level: u32,
     permanent: u32,
 }
@@ -51,6 +55,20 @@ impl RestartPolicy {
         let delay_ms = delay_ms(self.level, limits.restart_delay_ms, limits.restart_delay_max_ms);
         self.level = self.level.saturating_add(1);
         Decision::Restart { delay_ns: delay_ms * 1_000_000 }
+    }
+
+    /// Whether a death by damaged memory, which has been repaired, is not counted: damage is nobody's own doing, but there is a
+    /// limit to that, or damage without end would make a crash loop.
+    pub(crate) fn excuses(&mut self, now_ns: u64, limits: &Supervisor) -> bool {
+        let window_ns = u64::from(limits.restart_window_s) * 1_000_000_000;
+        while self.excused_ns.front().is_some_and(|first| now_ns.saturating_sub(*first) > window_ns) {
+            self.excused_ns.pop_front();
+        }
+        let excused = self.excused_ns.len() < EXCUSED_MAX;
+        if excused {
+            self.excused_ns.push_back(now_ns);
+        }
+        excused
     }
 
     /// Deaths of its own doing within the window, as of the last one.
@@ -132,6 +150,15 @@ mod tests {
         for i in 0..1000 {
             assert_eq!(policy.on_death(i, false, false, &limits()), Decision::Restart { delay_ns: 0 });
         }
+    }
+
+    #[test]
+    fn damage_is_excused_but_not_for_ever() {
+        let mut policy = RestartPolicy::default();
+        assert!((0..EXCUSED_MAX as u64).all(|i| policy.excuses(i, &limits())));
+        assert!(!policy.excuses(SECOND, &limits()));
+        assert_ne!(policy.on_death(SECOND, true, false, &limits()), Decision::Park, "none of them counted");
+        assert!(policy.excuses(40 * SECOND, &limits()), "the window is over");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Frames that end with the supervisor: taken from a dead stage, copied for whoever wants to know why, and sent to tx as
 //! a status.
 
-use arena::descriptor::Fate;
+use arena::descriptor::{Fate, FateKind, Role};
 use arena::ring::{Producer, Refused};
 use arena::sync::Ordering;
 use arena::topology::{RingKind, TX};
@@ -17,6 +17,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub(crate) const INCARNATION: u32 = 1;
 /// Frames written per run of the supervisor. A sender that can crash a stage must not be able to fill the disk.
 const FILES_MAX: usize = 1024;
+/// Most bytes kept of one frame.
+const EVIDENCE_MAX: usize = 64 << 20;
 
 /// The supervisor's end of its ring to tx.
 #[derive(Debug)]
@@ -31,6 +33,18 @@ impl StatusPath {
         let me = Me { id: OwnerId::SUPERVISOR, incarnation: INCARNATION };
         let rings = arena.rings_where(|s| s.kind == RingKind::Status && s.from == me.id && s.to == TX);
         Some(Self { producer: rings.first()?.producer(arena.table(), me), me })
+    }
+
+    /// Opens it again on a ring that was made anew while tx is dead, and sends what the supervisor still owns.
+    pub(crate) fn reopen(&mut self, arena: &Arena) {
+        let Some(fresh) = Self::open(arena) else { return };
+        *self = fresh;
+        for (index, d) in arena.table().iter().take(arena.table().buffers() as usize) {
+            if d.owner().is(self.me) && d.role() == Role::Head {
+                let lost = Fate { kind: FateKind::Dropped, reason: wire::DropReason::Other.code() };
+                self.end(arena, index, lost);
+            }
+        }
     }
 
     /// Takes a head from a dead stage, before the sweep, records its fate and sends it to tx. Ring tx afterwards.
@@ -54,27 +68,36 @@ pub(crate) struct Evidence {
 }
 
 impl Evidence {
-    /// Copies a frame whose head nobody alive holds: metadata, and the payload of head and segments in order.
+    /// Copies a frame whose head nobody alive holds: metadata, and the payload of head and segments in order. What does not
+    /// match its checksum is left out, and `"complete"` is false then.
     pub(crate) fn gather(arena: &Arena, head: u32, stage: &str, cause: &str) -> Option<Self> {
         let d = arena.table().get(head)?;
-        let meta = arena.extensions().get(head as usize)?.meta();
-        let mut bytes = Vec::with_capacity(meta.total_len.min(64 << 20) as usize);
-        let mut append = |index: u32, range: arena::descriptor::DataRange| {
-            let (start, len) = (usize::from(range.offset), usize::from(range.len));
-            let buffer = arena.packet_copy(index).unwrap_or_default();
-            bytes.extend_from_slice(buffer.get(start..start + len).unwrap_or_default());
+        let sound = arena.frame_meta(head);
+        let meta = sound.unwrap_or_default();
+        let mut bytes = Vec::with_capacity((meta.total_len as usize).min(EVIDENCE_MAX));
+        let mut complete = sound.is_ok();
+        let mut append = |index: u32| {
+            let part = arena.place(index).ok().zip(arena.packet_copy(index)).and_then(|(place, buffer)| {
+                let (start, len) = (usize::from(place.data.offset), usize::from(place.data.len));
+                buffer.get(start..start + len).map(<[u8]>::to_vec)
+            });
+            complete &= part.is_some();
+            // Lists may run in circles; no frame is larger than this.
+            let room = EVIDENCE_MAX.saturating_sub(bytes.len());
+            bytes.extend(part.unwrap_or_default().into_iter().take(room));
         };
-        append(head, d.data());
+        append(head);
         let mut segments = arena.table().segments(head);
-        for (index, segment) in &mut segments {
-            append(index, segment.data());
+        for (index, _) in &mut segments {
+            append(index);
         }
+        complete &= segments.failed().is_none();
         let address = |a: arena::meta::Address| a.get().map(|a| a.to_string());
         let meta_json = json!({
             "schema": 1, "stage": stage, "cause": cause,
             "attempts": d.attempts.load(Ordering::Relaxed), "interruptions": d.interruptions.load(Ordering::Relaxed),
             "unix_time_ns": SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_nanos() as u64),
-            "arena_epoch": arena.epoch(), "bytes": bytes.len(), "complete": segments.failed().is_none(),
+            "arena_epoch": arena.epoch(), "bytes": bytes.len(), "complete": complete, "damaged": sound.is_err(),
             "stream": meta.stream, "session": meta.session, "frame": meta.frame, "encoding": meta.encoding,
             "flags": meta.flags, "policy": meta.policy, "stream_row": meta.stream_row,
             "fragment_offset": meta.fragment_offset, "total_len": meta.total_len, "width": meta.width,
@@ -141,8 +164,9 @@ impl Quarantine {
 mod tests {
     use super::*;
     use crate::testing::{arena, head_with};
-    use arena::descriptor::{FateKind, Role};
+    use arena::descriptor::DataRange;
     use arena::meta::FrameMeta;
+    use arena::record::Place;
 
     #[test]
     fn a_frame_taken_goes_to_tx_with_its_fate() {
@@ -164,9 +188,7 @@ mod tests {
     fn evidence_is_written_and_nothing_overwritten() {
         let arena = arena();
         head_with(&arena, 5, Me { id: arena.geometry().infer_id(0), incarnation: 1 });
-        arena.extensions()[5].set_meta(FrameMeta { stream: 7, frame: 42, total_len: 16, ..FrameMeta::default() });
-        let range = arena::descriptor::DataRange { offset: 448, len: 16 };
-        arena.table().get(5).unwrap().set_data(range);
+        record(&arena, 5, DataRange { offset: 448, len: 16 });
         let evidence = Evidence::gather(&arena, 5, "infer.0", "crashed with SIGABRT").unwrap();
         assert_eq!(evidence.bytes, [0; 16]);
         let dir = std::env::temp_dir().join(format!("flumeway-quarantine-{}", std::process::id()));
@@ -174,7 +196,7 @@ mod tests {
         assert_ne!(first, second);
         let meta: Value = serde_json::from_str(&std::fs::read_to_string(&first).unwrap()).unwrap();
         assert_eq!((&meta["stream"], &meta["frame"], &meta["stage"]), (&json!(7), &json!(42), &json!("infer.0")));
-        assert_eq!(meta["complete"], json!(true));
+        assert_eq!((&meta["complete"], &meta["damaged"]), (&json!(true), &json!(false)));
         assert_eq!(std::fs::read(first.with_extension("bin")).unwrap().len(), 16);
         std::fs::remove_dir_all(&dir).unwrap();
     }
@@ -183,7 +205,29 @@ mod tests {
     fn impossible_payload_ranges_are_left_out() {
         let arena = arena();
         head_with(&arena, 6, Me { id: arena.geometry().infer_id(0), incarnation: 1 });
-        arena.table().get(6).unwrap().set_data(arena::descriptor::DataRange { offset: 4000, len: 4000 });
-        assert!(Evidence::gather(&arena, 6, "infer.0", "x").unwrap().bytes.is_empty());
+        record(&arena, 6, DataRange { offset: 4000, len: 4000 });
+        let evidence = Evidence::gather(&arena, 6, "infer.0", "x").unwrap();
+        assert!(evidence.bytes.is_empty());
+        assert_eq!((&evidence.meta["complete"], &evidence.meta["damaged"]), (&json!(false), &json!(false)));
+    }
+
+    /// A damaged record names nobody, and bytes from a place that is not to be believed are left out.
+    #[test]
+    fn evidence_of_a_damaged_frame_says_so() {
+        let arena = arena();
+        head_with(&arena, 6, Me { id: arena.geometry().infer_id(0), incarnation: 1 });
+        record(&arena, 6, DataRange { offset: 448, len: 16 });
+        arena.table().get(6).unwrap().set_data(DataRange { offset: 448, len: 17 });
+        let evidence = Evidence::gather(&arena, 6, "infer.0", "x").unwrap();
+        assert!(evidence.bytes.is_empty());
+        let meta = &evidence.meta;
+        assert_eq!((&meta["damaged"], &meta["complete"], &meta["frame"]), (&json!(true), &json!(false), &json!(0)));
+    }
+
+    /// What rx-gateway would have written of a frame of 16 bytes in one packet.
+    fn record(arena: &Arena, index: u32, data: DataRange) {
+        let meta = FrameMeta { stream: 7, frame: 42, total_len: 16, ..FrameMeta::default() };
+        let d = arena.table().get(index).unwrap();
+        arena.extensions()[index as usize].write_record(index, d, &meta, Place { data, fragment: 0, count: 1 });
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Record {
     pub kill_point: Option<&'static str>,
     /// The poison it had met, in words.
     pub poison: Option<String>,
+    /// What was damaged besides, and how it was repaired.
+    pub repair: Option<String>,
     /// Head, stream and frame that the death was laid to, and what became of it.
     pub frame: Option<Value>,
     /// When its pidfd was readable.
@@ -55,7 +57,7 @@ impl Record {
         json!({
             "stage": self.stage, "owner": self.owner, "incarnation": self.incarnation, "cause": self.cause,
             "own_doing": self.own_doing, "current_stage_state": self.state, "kill_point": self.kill_point,
-            "poison": self.poison, "frame": self.frame, "died_ns": self.died_ns,
+            "poison": self.poison, "repair": self.repair, "frame": self.frame, "died_ns": self.died_ns,
             "activated_ns": (self.activated_ns > 0).then_some(self.activated_ns),
             "first_work_ns": self.first_work_ns,
             "recovery_ms": self.recovery_ns().map(crate::report::milliseconds),

@@ -106,6 +106,7 @@ impl Supervisor {
         };
         for n in &units {
             let id = self.units[*n].id;
+            self.units[*n].armed = point as u32;
             if let (Some(word), Some(page)) = (self.holdings.arena.control_word(id), self.holdings.arena.page(id)) {
                 page.kill_point_hit.store(0, Ordering::Release);
                 word.kill_point_armed.store(point as u32, Ordering::Release);

@@ -8,8 +8,10 @@ use crate::holdings::Holdings;
 use crate::instance::Unit;
 use crate::options::{Options, StopHandle};
 use crate::orders::Order;
+use crate::patrol::Patrol;
 use crate::quarantine::{Quarantine, StatusPath};
 use crate::recovery::Records;
+use crate::repair::Repairs;
 use crate::spawn;
 use crate::stop::Mode;
 use arena::reclaim::Marks;
@@ -36,10 +38,14 @@ pub struct Supervisor {
     pub(crate) generation: u64,
     pub(crate) reloaded_ns: u64,
     pub(crate) mode: Mode,
+    /// Whether input is ordered to pause; the word that says so may be damaged.
+    pub(crate) ingress_paused: bool,
     /// When input was last ordered to pause.
     pub(crate) paused_ns: u64,
     pub(crate) orders: Vec<Order>,
     pub(crate) records: Records,
+    pub(crate) repairs: Repairs,
+    pub(crate) patrol: Patrol,
     pub(crate) quarantine: Quarantine,
     pub(crate) status_path: StatusPath,
     pub(crate) marks: Marks,
@@ -80,6 +86,8 @@ impl Supervisor {
         let started_ns = now_ns();
         let mut supervisor = Self {
             marks: Marks::new(holdings.arena.table().len()),
+            patrol: Patrol::new(&holdings.arena, started_ns),
+            repairs: Repairs::default(),
             status_path,
             units,
             holdings,
@@ -91,6 +99,7 @@ impl Supervisor {
             generation: 0,
             reloaded_ns: 0,
             mode: Mode::Running,
+            ingress_paused: false,
             paused_ns: 0,
             orders: Vec::new(),
             records: Records::default(),

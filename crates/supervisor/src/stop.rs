@@ -71,7 +71,8 @@ impl Mode {
 }
 
 impl Supervisor {
-    fn pause_ingress(&self, paused: bool) {
+    fn pause_ingress(&mut self, paused: bool) {
+        self.ingress_paused = paused;
         self.holdings.arena.supervisor().ingress_paused.store(paused.into(), Ordering::Release);
         self.holdings.bells.ring_always(RX);
     }
@@ -159,6 +160,7 @@ impl Supervisor {
                 unit.phase = Phase::Stopped;
             }
         }
+        self.end_repair();
         self.drain_kind(0, now_ns);
     }
 

@@ -2,6 +2,7 @@
 
 use crate::death::{Cause, OurKill, oom_kills};
 use crate::instance::{AfterDrain, Phase};
+use crate::policy::Decision;
 use crate::start::Supervisor;
 use arena::StageKind;
 use arena::counters::InferCounter;
@@ -12,6 +13,8 @@ use arena::sync::Ordering;
 const TICK_NS: u64 = 250_000_000;
 /// A process that was ordered ACTIVE and does not show it may be loading a large model; after this long it hangs.
 const START_LIMIT_NS: u64 = 120_000_000_000;
+/// A heartbeat further ahead than this is none.
+const FUTURE_NS: u64 = 1_000_000_000;
 /// How often something that is under way is looked at.
 const SOON_NS: u64 = 2_000_000;
 /// How long after an activation its first work is looked for often.
@@ -41,7 +44,7 @@ impl Supervisor {
                 Phase::Backoff { until_ns } if now_ns >= until_ns && !self.mode.is_ending() => {
                     self.start_again(n, now_ns);
                 }
-                Phase::Backoff { .. } | Phase::Parked { .. } | Phase::Stopped => {}
+                Phase::Backoff { .. } | Phase::Repairing { .. } | Phase::Parked { .. } | Phase::Stopped => {}
             }
             for process in &mut self.units[n].retiring {
                 if process.kill_at_ns.is_some_and(|t| now_ns >= t) {
@@ -49,6 +52,7 @@ impl Supervisor {
                 }
             }
         }
+        self.patrol(now_ns);
         for unit in &self.units {
             if let Some(page) = self.holdings.arena.page(unit.id) {
                 self.records.complete(unit.id, page);
@@ -59,7 +63,10 @@ impl Supervisor {
     fn watch_start(&mut self, n: usize, now_ns: u64) {
         let unit = &mut self.units[n];
         let Some(page) = self.holdings.arena.page(unit.id) else { return };
-        let seen = page.incarnation.load(Ordering::Acquire) == unit.incarnation;
+        // Either tells; both are words that somebody may have overwritten.
+        let ticket = unit.process.as_ref().map(|p| p.ticket);
+        let seen = page.incarnation.load(Ordering::Acquire) == unit.incarnation
+            || ticket == Some(page.ticket.load(Ordering::Acquire));
         if seen && page.heartbeat_ns.load(Ordering::Acquire) >= unit.activated_ns {
             unit.phase = Phase::Active;
             tracing::info!(stage = unit.name(), incarnation = unit.incarnation, "active");
@@ -75,7 +82,13 @@ impl Supervisor {
         let unit = &mut self.units[n];
         let arena = &self.holdings.arena;
         let (Some(page), Some(control)) = (arena.page(unit.id), arena.control_word(unit.id)) else { return };
-        let age_ns = now_ns.saturating_sub(page.heartbeat_ns.load(Ordering::Acquire));
+        let beat_ns = page.heartbeat_ns.load(Ordering::Acquire);
+        if beat_ns > now_ns.saturating_add(FUTURE_NS) {
+            // No living stage leaves this; of one that hangs it would hide the fact for ever.
+            page.heartbeat_ns.store(now_ns, Ordering::Release);
+            return;
+        }
+        let age_ns = now_ns.saturating_sub(beat_ns);
         let timeout_ns = u64::from(self.pipeline.supervisor.heartbeat_timeout_ms) * 1_000_000;
         if age_ns <= timeout_ns.max(slow_engine_ns(unit.kind(), page)) {
             return;
@@ -104,7 +117,8 @@ impl Supervisor {
     pub(crate) fn order_drain(&mut self, n: usize, then: AfterDrain, now_ns: u64) {
         let unit = &mut self.units[n];
         let (Some(control), Some(process)) = (self.holdings.arena.control_word(unit.id), &unit.process) else { return };
-        control.order(Command::Drain { incarnation: unit.incarnation, ticket: process.ticket });
+        unit.ordered = Command::Drain { incarnation: unit.incarnation, ticket: process.ticket };
+        control.order(unit.ordered);
         let drain_ns = u64::from(self.pipeline.supervisor.drain_ms) * 1_000_000;
         unit.phase = Phase::Draining { deadline_ns: now_ns + drain_ns, then };
         unit.ready_by_ns = None;
@@ -139,6 +153,12 @@ impl Supervisor {
         };
         match standby {
             Ok(process) => {
+                let inspection = self.inspect(n);
+                if self.plan_refill(&inspection, now_ns) || self.is_in_repair(old.id) {
+                    self.hold(n, Cause::Parked, (Decision::Restart { delay_ns: 0 }, Some(process)), now_ns);
+                    self.try_repair(now_ns);
+                    return;
+                }
                 self.sweep(old, kind);
                 self.clean_page(old.id);
                 self.activate(n, process);
@@ -176,7 +196,8 @@ impl Supervisor {
                 Phase::Draining { .. } => now_ns + SOON_NS,
                 Phase::Active if unit.ready_by_ns.is_some() => now_ns + 2 * SOON_NS,
                 Phase::Backoff { until_ns } => *until_ns,
-                Phase::Active | Phase::Parked { .. } | Phase::Stopped => due,
+                // Its death, or those that it waits for, are readable pidfds.
+                Phase::Active | Phase::Repairing { .. } | Phase::Parked { .. } | Phase::Stopped => due,
             });
         }
         if self.records.pending(now_ns.saturating_sub(RECOVERY_WATCH_NS)) || self.mode.is_waiting() {

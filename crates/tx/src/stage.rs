@@ -68,10 +68,15 @@ impl Tx {
         reach(KillPoint::InHand);
         let d = cx.table.of(&head);
         let extension = &cx.arena.extensions()[head.index() as usize];
-        let meta = extension.meta();
         if let Some(fate) = d.fate().filter(|_| d.is_settled()) {
             return live.finish(cx, head, fate);
         }
+        let Ok(meta) = cx.arena.frame_meta(head.index()) else {
+            // Nobody can be told: the address is not to be trusted either.
+            cx.page.add(TxCounter::Damaged as usize, 1);
+            let lost = Fate { kind: FateKind::Dropped, reason: wire::DropReason::Damaged.code() };
+            return live.finish(cx, head, d.fate().unwrap_or(lost));
+        };
         cx.begin(&head);
         let start = now_ns();
         cx.page.wait.record(start.saturating_sub(extension.moment(arena::meta::Moment::InferEnd).max(meta.arrival_ns)));

@@ -24,6 +24,8 @@ named_codes! {
         ResultTooLarge = 9 => "result-too-large",
         /// Restarts for other causes interrupted it too often.
         InterruptedTooOften = 10 => "interrupted-too-often",
+        /// The pipeline's record of it, or of one of its packets, was damaged in memory.
+        Damaged = 11 => "damaged",
         /// A reason that this release has no name for; what unknown codes are read as.
         Other = 255 => "other",
     }

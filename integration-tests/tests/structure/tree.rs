@@ -54,10 +54,10 @@ impl Tree {
         files.iter().filter(|p| p.extension().is_some_and(|e| e == "md")).map(|p| self.with_text(p)).collect()
     }
 
-    /// Path and text of the manifests of all crates.
+    /// Path and text of the manifests of all crates of this workspace; `fuzz` is a workspace of its own.
     pub fn member_manifests(&self) -> Vec<(String, String)> {
         let manifests = self.texts(&["Cargo.toml"]);
-        manifests.into_iter().filter(|(path, _)| path != "Cargo.toml").collect()
+        manifests.into_iter().filter(|(path, _)| path != "Cargo.toml" && !path.starts_with("fuzz/")).collect()
     }
 
     fn with_text(&self, path: &Path) -> (String, String) {

@@ -45,6 +45,23 @@ pub fn crate_lints(manifests: &[(String, String)]) -> Vec<String> {
     without.map(|(path, _)| format!("{path}: lacks `[lints] workspace = true`")).collect()
 }
 
+/// Manifests besides their `home` that turn on a feature made for tests, and `home` if it does so by default.
+pub fn test_features(manifests: &[(String, String)], home: &str, features: &[&str]) -> Vec<String> {
+    let named =
+        |text: &str, feature: &str| text.lines().any(|l| !l.trim_start().starts_with('#') && l.contains(feature));
+    let mut findings = Vec::new();
+    for (path, text) in manifests {
+        if path == home {
+            let defaults = at(&parse(text), &["features", "default"]);
+            findings.extend(defaults.map(|d| format!("{path}: has default features: {d}")));
+            continue;
+        }
+        let on = features.iter().filter(|f| named(text, f));
+        findings.extend(on.map(|f| format!("{path} names the feature {f}, which is for test runs alone")));
+    }
+    findings
+}
+
 /// What the workspace must deny, and clippy must ban.
 pub fn workspace_lints(manifest: &str, clippy: &str) -> Vec<String> {
     let manifest = parse(manifest);
@@ -117,4 +134,19 @@ fn a_lint_that_is_not_denied_is_found() {
     assert_eq!(workspace_lints(&lints("\"deny\"", "{ level = \"allow\" }"), &clippy).len(), 1);
     assert_eq!(workspace_lints("", &clippy).len(), 2);
     assert_eq!(workspace_lints(&lints("\"deny\"", "\"deny\""), "disallowed-types = []").len(), 6);
+}
+
+#[test]
+fn a_test_feature_that_is_turned_on_is_found() {
+    let manifests =
+        |home: &str, other: &str| vec![("home".to_owned(), home.to_owned()), ("other".to_owned(), other.to_owned())];
+    let find = |home: &str, other: &str| test_features(&manifests(home, other), "home", &["bugs"]).len();
+    assert_eq!(
+        find("[features]\nbugs = []", "[dependencies]\nhome = \"1\" # no bugs\n# bugs"),
+        1,
+        "a trailing word counts"
+    );
+    assert_eq!(find("[features]\nbugs = []", "[dependencies]\nhome = \"1\"\n# bugs"), 0);
+    assert_eq!(find("[features]\nbugs = []", "[dependencies]\nhome = { features = [\"bugs\"] }"), 1);
+    assert_eq!(find("[features]\ndefault = [\"bugs\"]", ""), 1);
 }

@@ -1,38 +1,55 @@
-//! Deaths of the stages in the middle: push, pop, batches, slots, recovery.
+//! Deaths of the stages in the middle: push, pop, batches.
 
+use crate::scenario::Deaths;
 use crate::world::{ForChild, INFER, PRE, World, me, release};
 use arena::ring::Ring;
 use arena::topology::{RX, RingKind};
 use arena::{Held, Me};
+use std::cell::RefCell;
 
-fn input(world: &World) -> Ring<'static> {
+/// Entries that have gone through the rings before: two of the three frames stand before the end of the first lap.
+const TURNED: usize = 6;
+
+pub fn input(world: &World) -> Ring<'static> {
     world.ring(RingKind::Forward, RX, PRE)
 }
 
-fn output(world: &World) -> Ring<'static> {
+pub fn output(world: &World) -> Ring<'static> {
     world.ring(RingKind::Forward, PRE, INFER)
 }
 
-fn sorted(mut v: Vec<u32>) -> Vec<u32> {
+pub fn sorted(mut v: Vec<u32>) -> Vec<u32> {
     v.sort_unstable();
     v
 }
 
 /// What rx-gateway keeps when the heads 0, 1 and 2 are on their way.
-const REST: [u32; 13] = [3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+pub const REST: [u32; 13] = [3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+
+/// Both rings stand shortly before the end of a lap.
+fn turned() -> World {
+    let world = World::new();
+    world.turn(&input(&world), (me(RX, 1), me(PRE, 1)), TURNED);
+    world.turn(&output(&world), (me(PRE, 1), me(INFER, 1)), TURNED);
+    world
+}
 
 /// Heads 0, 1 and 2 lie in the ring to preprocess.
-fn three_frames() -> World {
-    let world = World::new();
+pub fn three_frames() -> World {
+    let world = turned();
     let heads = world.heads(&[0, 1, 2], me(RX, 1));
     world.push_all(&input(&world), me(RX, 1), heads);
     world
 }
 
 /// All three frames must come out of preprocess, each once, whatever became of incarnation `dead`.
-fn successor_forwards_all(world: &World, at: u64, dead: Me) {
-    let next = me(PRE, dead.incarnation + 1);
+pub fn successor_forwards_all(world: &World, at: u64, dead: Me) {
     world.reclaim(dead);
+    goes_on(world, at, me(PRE, dead.incarnation + 1));
+}
+
+/// What an activated incarnation does, and what must have come out of it.
+pub fn goes_on(world: &World, at: u64, next: Me) {
     let mut heads = world.recovered(next);
     heads.extend(world.drain(&input(world), next));
     world.push_all(&output(world), next, heads);
@@ -41,18 +58,19 @@ fn successor_forwards_all(world: &World, at: u64, dead: Me) {
     world.audit(at, &[(me(RX, 1), &REST), (me(INFER, 1), &out)]);
 }
 
-#[test]
-fn producer_pushes_three() {
-    let world = World::new();
+/// rx-gateway pushed `heads` one by one and died; its successor must find each either sent, in order, or in its hand.
+fn producer_pushes(name: &str, instructions: std::ops::RangeInclusive<u64>, indices: &[u32]) {
+    let world = turned();
     let who = me(RX, 1);
-    let heads = ForChild::new(world.heads(&[0, 1, 2], who));
+    let heads = ForChild::new(world.heads(indices, who));
+    let out = RefCell::new(input(&world).producer(world.arena.table(), who));
     let op = || {
-        let mut out = input(&world).producer(world.arena.table(), who);
-        for held in heads.take() {
+        let mut out = out.borrow_mut();
+        for held in heads.hand().drain(..) {
             assert!(out.push(held).is_ok());
         }
     };
-    world.kill_each("rx-gateway pushes 3 heads", &op, |at| {
+    world.kill_each(name, Deaths::Each, instructions, &op, |at| {
         world.reclaim(who);
         let next = me(RX, 2);
         let mut heads = world.recovered(next);
@@ -63,63 +81,66 @@ fn producer_pushes_three() {
         let mut hand = release(rest);
         hand.extend(release(world.adopt(next)));
         let got = release(world.drain(&input(&world), me(PRE, 1)));
-        let sent = 3 - kept.len();
-        assert_eq!(got[..sent], [0, 1, 2][..sent], "death {at}: what was sent arrives in order");
+        let sent = indices.len() - kept.len();
+        assert_eq!(got[..sent], indices[..sent], "death {at}: what was sent arrives in order");
         assert_eq!(got.get(sent), kept.first(), "death {at}");
         world.audit(at, &[(next, &hand), (me(PRE, 1), &got)]);
     });
 }
 
 #[test]
-fn consumer_takes_one_by_one() {
+fn producer_pushes_one() {
+    producer_pushes("push", 10..=150, &[0]);
+}
+
+#[test]
+fn producer_pushes_three() {
+    producer_pushes("3 pushes, across the end of a lap", 30..=300, &[0, 1, 2]);
+}
+
+#[test]
+fn consumer_takes_one() {
     let world = three_frames();
     let who = me(PRE, 1);
+    let (from, room) = (RefCell::new(input(&world).consumer(world.arena.table(), who)), ForChild::room(1));
     let op = || {
-        let mut from = input(&world).consumer(world.arena.table(), who);
-        let mut to = output(&world).producer(world.arena.table(), who);
+        if let Some(held) = from.borrow_mut().pop().unwrap() {
+            room.hand().push(held);
+        }
+    };
+    world.kill_each("pop", Deaths::Each, 10..=200, &op, |at| successor_forwards_all(&world, at, who));
+}
+
+#[test]
+fn consumer_takes_one_by_one() {
+    let world = three_frames();
+    let (table, who) = (world.arena.table(), me(PRE, 1));
+    let ends = RefCell::new((input(&world).consumer(table, who), output(&world).producer(table, who)));
+    let op = || {
+        let (from, to) = &mut *ends.borrow_mut();
         while let Some(held) = from.pop().unwrap() {
             assert!(to.push(held).is_ok());
         }
     };
-    world.kill_each("preprocess pops and pushes 3 heads", &op, |at| successor_forwards_all(&world, at, who));
+    let name = "3 pops and pushes, one by one, across the end of a lap";
+    world.kill_each(name, Deaths::Each, 60..=800, &op, |at| successor_forwards_all(&world, at, who));
 }
 
 #[test]
 fn consumer_takes_a_batch() {
     let world = three_frames();
-    let who = me(PRE, 1);
-    let room = ForChild::new(Vec::with_capacity(8));
+    let (table, who) = (world.arena.table(), me(PRE, 1));
+    let (ends, room) =
+        (RefCell::new((input(&world).consumer(table, who), output(&world).producer(table, who))), ForChild::room(8));
     let op = || {
-        let mut batch = room.take();
-        let mut from = input(&world).consumer(world.arena.table(), who);
-        let mut to = output(&world).producer(world.arena.table(), who);
+        let ((from, to), mut batch) = (&mut *ends.borrow_mut(), room.hand());
         from.pop_batch(&mut batch, 8).unwrap();
-        for held in batch {
+        for held in batch.drain(..) {
             assert!(to.push(held).is_ok());
         }
     };
-    world.kill_each("preprocess pops a batch of 3 and pushes", &op, |at| successor_forwards_all(&world, at, who));
-}
-
-/// A successor that dies while it drains its recovery ring has a successor, too.
-#[test]
-fn successor_drains_its_recovery_ring() {
-    let world = three_frames();
-    release(world.drain(&input(&world), me(PRE, 1)));
-    assert_eq!(world.reclaim(me(PRE, 1)).heads, 3);
-    let who = me(PRE, 2);
-    let room = ForChild::new(Vec::with_capacity(2));
-    let op = || {
-        let mut batch = room.take();
-        let mut from = world.ring(RingKind::Recovery, PRE, PRE).consumer(world.arena.table(), who);
-        let mut to = output(&world).producer(world.arena.table(), who);
-        while from.pop_batch(&mut batch, 2).unwrap() > 0 {
-            for held in batch.drain(..) {
-                assert!(to.push(held).is_ok());
-            }
-        }
-    };
-    world.kill_each("preprocess recovers 3 heads", &op, |at| successor_forwards_all(&world, at, who));
+    let name = "batch of 3 popped and pushed, across the end of a lap";
+    world.kill_each(name, Deaths::Each, 60..=800, &op, |at| successor_forwards_all(&world, at, who));
 }
 
 /// preprocess's work on a frame: a slot of its own unless one is attached already, then on to infer.
@@ -139,14 +160,23 @@ fn preprocess(world: &World, who: Me, heads: Vec<Held>, spare: &mut Vec<Held>) {
 #[test]
 fn slots_are_attached() {
     let world = three_frames();
-    let who = me(PRE, 1);
-    let room = ForChild::new(Vec::with_capacity(8));
+    let (table, who) = (world.arena.table(), me(PRE, 1));
+    let from = RefCell::new((
+        input(&world).consumer(table, who),
+        world.ring(RingKind::Slots, RX, PRE).consumer(table, who),
+        output(&world).producer(table, who),
+    ));
+    let room = ForChild::room(8);
     let op = || {
-        let mut batch = room.take();
-        input(&world).consumer(world.arena.table(), who).pop_batch(&mut batch, 8).unwrap();
-        preprocess(&world, who, batch, &mut Vec::new());
+        let ((from, slots, to), mut batch) = (&mut *from.borrow_mut(), room.hand());
+        from.pop_batch(&mut batch, 8).unwrap();
+        for head in batch.drain(..) {
+            let slot = slots.pop().unwrap().unwrap();
+            table.attach_slot(&head, slot);
+            assert!(to.push(head).is_ok());
+        }
     };
-    world.kill_each("preprocess attaches slots to 3 heads", &op, |at| {
+    world.kill_each("preprocess attaches slots to 3 heads", Deaths::InBudget, 90..=1500, &op, |at| {
         let next = me(PRE, 2);
         world.reclaim(who);
         let (mut spare, mut heads): (Vec<_>, Vec<_>) =

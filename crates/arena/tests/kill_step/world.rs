@@ -1,20 +1,16 @@
 //! The arena under test: set back to one state before each death, and audited after each recovery.
 
-use crate::tracer::{End, Refused, die_when, say};
 use arena::arena::Regions;
 use arena::descriptor::{Role, is_attached};
 use arena::reclaim::{Marks, Reclaimed, reclaim};
 use arena::region::HugePages;
 use arena::ring::Ring;
+use arena::sync::Ordering;
 use arena::topology::{RX, RingKind};
-use arena::{Arena, Geometry, Held, Me, OwnerId};
+use arena::{Arena, Geometry, Held, Me, Owner, OwnerId};
 use rustix::mm::{MapFlags, ProtFlags};
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::os::fd::AsFd;
-use std::time::Instant;
-
-/// Time for the deaths of one scenario, seconds; what takes longer goes in strides.
-const BUDGET_S: f64 = 4.0;
 
 pub const GEOMETRY: Geometry = Geometry {
     buffers: 16,
@@ -26,6 +22,9 @@ pub const GEOMETRY: Geometry = Geometry {
     ring_capacity: 8,
     max_streams: 1,
 };
+/// Sequence number of all buffers at the beginning: it passes the end of its 32 bits in the scenarios.
+const SEQ: u32 = u32::MAX - 1;
+
 pub const PRE: OwnerId = GEOMETRY.preprocess_id(0);
 pub const INFER: OwnerId = GEOMETRY.infer_id(0);
 
@@ -33,7 +32,8 @@ pub const fn me(id: OwnerId, incarnation: u32) -> Me {
     Me { id, incarnation }
 }
 
-/// Handles that a child takes over when it is forked: its copy, while the parent keeps and never uses its own.
+/// Handles (or room for them) that a child takes over when it is forked: it works on its copy, while the parent keeps and
+/// never uses its own. Made before the fork, so that what is stepped is the operation and not the allocator.
 pub struct ForChild(RefCell<Vec<Held>>);
 
 impl ForChild {
@@ -41,8 +41,14 @@ impl ForChild {
         Self(RefCell::new(handles))
     }
 
-    pub fn take(&self) -> Vec<Held> {
-        self.0.take()
+    /// Room for this many.
+    pub fn room(capacity: usize) -> Self {
+        Self::new(Vec::with_capacity(capacity))
+    }
+
+    /// The child's copy; take out of it, and leave the vector where it is.
+    pub fn hand(&self) -> RefMut<'_, Vec<Held>> {
+        self.0.borrow_mut()
     }
 }
 
@@ -85,8 +91,9 @@ impl World {
         // Ring ends are formatted, so what lies behind the last byte that is not zero is padding.
         let last = world.bytes().iter().rposition(|b| *b != 0).expect("a formatted arena");
         world.used = (last + 1).next_multiple_of(4096);
-        for index in 0..GEOMETRY.buffers {
-            world.take(index, me(RX, 1)).release();
+        for (_, d) in world.arena.table().iter().take(GEOMETRY.buffers as usize) {
+            let word = Owner { id: RX, incarnation: 1, seq: SEQ };
+            d.owner.store(word.pack(), Ordering::Release);
         }
         world
     }
@@ -96,10 +103,36 @@ impl World {
         unsafe { std::slice::from_raw_parts(self.control, self.used) }
     }
 
-    fn restore(&self, state: &[u8]) {
+    /// The region as it is now.
+    pub fn snapshot(&self) -> Vec<u8> {
+        self.bytes().to_vec()
+    }
+
+    /// The region as it is now, into a snapshot.
+    pub fn save(&self, state: &mut [u8]) {
+        state.copy_from_slice(self.bytes());
+    }
+
+    /// Whether the region is not as in the snapshot.
+    pub fn differs(&self, state: &[u8]) -> bool {
+        state != self.bytes()
+    }
+
+    /// Sets the region back to a snapshot.
+    pub fn restore(&self, state: &[u8]) {
         assert_eq!(state.len(), self.used);
         // SAFETY: needed to set the region back; within the mapping, lengths are equal, and nobody else runs on it.
         unsafe { std::ptr::copy_nonoverlapping(state.as_ptr(), self.control, self.used) };
+    }
+
+    /// A stray write: the one word in the region that is `from` becomes `to`.
+    pub fn overwrite(&self, from: u64, to: u64) {
+        let mut state = self.snapshot();
+        let (from, to) = (from.to_le_bytes(), to.to_le_bytes());
+        let mut words = state.chunks_exact_mut(8).filter(|word| **word == from);
+        words.next().expect("that word").copy_from_slice(&to);
+        assert_eq!(words.count(), 0, "one such word");
+        self.restore(&state);
     }
 
     pub fn take(&self, index: u32, me: Me) -> Held {
@@ -139,6 +172,17 @@ impl World {
         let recovery = self.ring(RingKind::Recovery, dead.id, dead.id);
         let mut marks = Marks::new(self.arena.table().len());
         reclaim(self.arena.table(), dead, &self.arena.rings_of(dead.id), &recovery, dead.id == RX, &mut marks).unwrap()
+    }
+
+    /// Moves a ring's cursors on by `n` and leaves it empty; buffer 0 goes through it and back to `from`.
+    pub fn turn(&self, ring: &Ring<'static>, (from, to): (Me, Me), n: usize) {
+        for _ in 0..n {
+            let head = self.take(0, from);
+            self.push_all(ring, from, vec![head]);
+            release(self.drain(ring, to));
+            assert!(self.drain(ring, to).is_empty(), "nothing there, and no poison either");
+        }
+        self.take(0, me(RX, 1)).release();
     }
 
     /// What the next incarnation finds in its recovery ring.
@@ -189,53 +233,5 @@ impl World {
         }
         let audit = self.arena.audit();
         assert!(audit.sound(), "death {at}: {audit:?}");
-    }
-
-    /// Runs `op` from `start` until `enough(instructions, changes)`; changes are those of the control region.
-    fn run(&self, start: &[u8], op: &dyn Fn(), enough: impl Fn(u64, u64) -> bool) -> Result<(End, u64), Refused> {
-        self.restore(start);
-        let (mut last, mut changes) = (start.to_vec(), 0);
-        let end = die_when(op, |lived| {
-            if last != self.bytes() {
-                last.copy_from_slice(self.bytes());
-                changes += 1;
-            }
-            enough(lived, changes)
-        })?;
-        Ok((end, changes))
-    }
-
-    /// Kills `op` after each change that it makes to shared memory, then after each of its instructions (in strides
-    /// where that takes too long); `recover` gets the number of the death for its messages, u64::MAX if there was none.
-    pub fn kill_each(&self, name: &str, op: &dyn Fn(), recover: impl Fn(u64)) {
-        let start = self.bytes().to_vec();
-        let begin = Instant::now();
-        let Ok((End::Finished { instructions }, states)) = self.run(&start, op, |_, _| false) else {
-            say(&format!("SKIPPED: {name}: this system does not let a process trace its children"));
-            return;
-        };
-        let per_step_s = begin.elapsed().as_secs_f64() / instructions.max(1) as f64;
-        assert!(states > 0, "{name}: no change of shared memory was seen");
-        recover(u64::MAX);
-        for state in 0..=states {
-            let (end, _) = self.run(&start, op, |_, changes| changes == state).expect("allowed before");
-            assert_eq!(end, End::Killed, "{name}: state {state} of {states}");
-            recover(state);
-        }
-        // Dying after n instructions takes n steps: instructions^2 / (2 * stride) altogether.
-        let all_s = per_step_s * (instructions * instructions) as f64 / 2.0;
-        let stride = (all_s / BUDGET_S).ceil().max(1.0) as u64;
-        let mut deaths = states + 1;
-        for n in (0..instructions).step_by(stride as usize) {
-            self.restore(&start);
-            // Some are shorter than the first: the allocator and the dynamic linker have been here before.
-            if let End::Finished { .. } = die_when(op, |lived| lived == n).expect("allowed before") {
-                break;
-            }
-            recover(n);
-            deaths += 1;
-        }
-        let strides = if stride == 1 { String::new() } else { format!(", in strides of {stride} between the states") };
-        say(&format!("{name}: {deaths} deaths over {instructions} instructions and {} states{strides}", states + 1));
     }
 }

@@ -4,7 +4,10 @@
 
 mod attach;
 mod geometry;
+mod layout;
+mod layout_image;
 mod pages_present;
+mod record;
 mod rights;
 
 use arena::Geometry;

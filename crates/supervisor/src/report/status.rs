@@ -50,6 +50,7 @@ pub fn status_json(supervisor: &Supervisor) -> Value {
             },
         },
         "config_generation": supervisor.generation,
+        "repairs": { "carried_out": supervisor.repairs.total, "words_restored": supervisor.patrol.restored },
     }))
 }
 

@@ -2,11 +2,12 @@
 //!
 //! Its name says which stage it is; a file `STAGE.mode` beside it says how it misbehaves.
 
-use arena::descriptor::{Fate, FateKind, Role};
+use arena::descriptor::{DataRange, Fate, FateKind, Role};
 use arena::launch::{Attached, Launch};
 use arena::layout::{LAYOUT_HASH, LAYOUT_VERSION};
 use arena::meta::FrameMeta;
 use arena::page::Command;
+use arena::record::Place;
 use arena::ring::{Consumer, Producer};
 use arena::sync::Ordering;
 use arena::topology::RingKind;
@@ -146,8 +147,8 @@ impl<'a> Work<'a> {
                 return;
             }
             StageKind::Infer if self.aborts => {
-                let frame = arena.extensions()[held.index() as usize].meta().frame;
-                if frame == DEADLY_FRAME {
+                let meta = arena.frame_meta(held.index()).expect("a sound record");
+                if meta.frame == DEADLY_FRAME {
                     std::process::abort();
                 }
             }
@@ -175,7 +176,8 @@ impl<'a> Work<'a> {
             cell.store(0, Ordering::Relaxed);
         }
         d.fate.store(0, Ordering::Relaxed);
-        arena.extensions()[index as usize].set_meta(FrameMeta { frame: received, ..FrameMeta::default() });
+        let place = Place { data: DataRange { offset: 320, len: 0 }, fragment: 0, count: 1 };
+        arena.write_record(&held, &FrameMeta { frame: received, ..FrameMeta::default() }, place);
         gateway.received.store(received + 1, Ordering::Release);
         d.set_role(Role::Head);
         self.out.as_mut().expect("a ring").push(held).expect("room");

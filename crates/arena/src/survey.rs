@@ -1,0 +1,400 @@
+//! Damage to owner words and roles: finding buffers that nobody can come back to, and giving each to somebody.
+//!
+//! A stray write leaves a buffer that its holder cannot push any more (its word names somebody else), or one whose named owner has
+//! no handle for it. Neither repairs itself. The supervisor surveys words and roles from time to time, and acts on what two surveys
+//! show alike. A word is changed only while everybody is stopped who could hold its buffer, so that no buffer gets into two
+//! hands:
+//!
+//! | role | word | who is stopped | what becomes of it |
+//! |---|---|---|---|
+//! | HEAD | a living stage that says it holds fewer, or an older incarnation of it | that stage | its sweep |
+//! | HEAD | nobody's | all | ends as dropped, through the supervisor |
+//! | FREE, ASSEMBLING, SEGMENT | a stage other than rx-gateway | that stage and rx-gateway | free with rx-gateway |
+//! | any but HEAD | nobody's | all | free with rx-gateway |
+//! | SEGMENT | attached to something that is no head, or whose list lacks it | rx-gateway | adopted, or free |
+//! | slot | attached to a head that does not name it; nobody's | all | rx-gateway, which puts it back |
+//! | slot | its stage, which says it holds fewer; rx-gateway | that stage | its sweep, its adoption |
+
+use crate::arena::Arena;
+use crate::descriptor::{Descriptor, Role, is_attached};
+use crate::gateway::{Line, Operation};
+use crate::layout::{LAYOUT_HASH, LAYOUT_VERSION, MAGIC};
+use crate::owner::{Me, Owner, OwnerId};
+use crate::reclaim::Marks;
+use crate::sync::Ordering;
+use crate::topology::{RX, RingKind, StageKind};
+
+/// A set of stage instances, by their numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Instances(u64);
+
+impl Instances {
+    /// Nobody.
+    pub const NONE: Self = Self(0);
+    /// Everybody.
+    pub const ALL: Self = Self(u64::MAX);
+
+    /// With this owner, if it is a stage instance.
+    #[must_use]
+    pub fn with(self, id: OwnerId) -> Self {
+        let n = u32::from(id.0.wrapping_sub(OwnerId::FIRST_STAGE));
+        Self(self.0 | 1_u64.checked_shl(n).unwrap_or(0))
+    }
+
+    /// Those of either.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether this owner is among them.
+    pub fn has(self, id: OwnerId) -> bool {
+        Self::NONE.with(id).0 & self.0 != 0
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// What the last surveys saw of each buffer and slot; allocated once.
+#[derive(Debug)]
+pub struct Sightings {
+    seen: Vec<(u64, u32, u32)>,
+    listed: Vec<bool>,
+}
+
+impl Sightings {
+    /// For this many buffers and slots.
+    pub fn new(len: u32) -> Self {
+        Self { seen: vec![(0, u32::MAX, 0); len as usize], listed: vec![false; len as usize] }
+    }
+
+    /// Notes word and role; for how many surveys they have stood so.
+    fn age(&mut self, index: u32, d: &Descriptor) -> u32 {
+        let now = (d.owner().pack(), d.role.load(Ordering::Acquire));
+        let Some(seen) = self.seen.get_mut(index as usize) else { return 0 };
+        let age = if (seen.0, seen.1) == now { seen.2.saturating_add(1) } else { 0 };
+        *seen = (now.0, now.1, age);
+        age
+    }
+}
+
+/// What a survey found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Who must be stopped, all at the same time, for the repair.
+    pub stop: Instances,
+    /// Buffers and slots in states that no rule allows, seen before in the same state.
+    pub lost: u32,
+    /// The same, seen for the first time: they may be on their way.
+    pub suspected: u32,
+}
+
+/// The last activation of each instance, and who is at work: all that a survey must know besides the arena.
+#[derive(Clone, Debug)]
+pub struct Crew {
+    /// By number.
+    pub incarnations: Vec<u32>,
+    /// Active; the words of others wait for their successors.
+    pub active: Instances,
+}
+
+impl Crew {
+    fn incarnation(&self, id: OwnerId) -> Option<u32> {
+        self.incarnations.get(usize::from(id.0.checked_sub(OwnerId::FIRST_STAGE)?)).copied()
+    }
+
+    /// Whether the word names a stage instance in an incarnation that there was.
+    fn knows(&self, word: Owner) -> bool {
+        self.incarnation(word.id).is_some_and(|n| word.incarnation <= n)
+    }
+}
+
+/// Whether a slot is attached to a head that names it.
+fn follows(arena: &Arena, slot: u32, word: Owner) -> bool {
+    let role = arena.table().get(word.incarnation).map(Descriptor::role);
+    is_attached(word) && arena.table().slot_of(word.incarnation) == Some(slot) && role == Some(Role::Head)
+}
+
+/// What one buffer calls for.
+enum Call {
+    Nothing,
+    /// All of these must stop.
+    Stop(Instances),
+    /// Fine if its stage says that it holds it.
+    Held(OwnerId),
+    /// Fine for a while with rx-gateway.
+    Rests,
+}
+
+fn judge(arena: &Arena, crew: &Crew, listed: &[bool], index: u32, d: &Descriptor) -> Call {
+    let word = d.owner();
+    let stops = |id: OwnerId| Call::Stop(Instances::NONE.with(id));
+    let role = Role::from_u32(d.role.load(Ordering::Acquire));
+    let current = crew.incarnation(word.id) == Some(word.incarnation);
+    if crew.knows(word) && !crew.active.has(word.id) {
+        return Call::Nothing;
+    }
+    let head_role = || arena.table().get(word.incarnation).map(Descriptor::role);
+    if arena.table().is_slot(index) {
+        return match arena.geometry().instance(word.id).map(|i| i.kind) {
+            _ if follows(arena, index, word) => Call::Nothing,
+            Some(StageKind::RxGateway) if crew.knows(word) => stops(RX),
+            Some(StageKind::Preprocess) if current => Call::Held(word.id),
+            Some(StageKind::Preprocess) if crew.knows(word) => stops(word.id),
+            _ => Call::Stop(Instances::ALL),
+        };
+    }
+    match role {
+        Some(Role::Head | Role::Assembling) if word.id == RX && current => Call::Rests,
+        Some(Role::Head) if current => Call::Held(word.id),
+        Some(Role::Head) if crew.knows(word) => stops(word.id),
+        Some(Role::Free) if word.id == RX && current => Call::Nothing,
+        // Attached: on its way with its head, or an orphan that rx-gateway adopts.
+        Some(Role::Segment) if is_attached(word) => match head_role() {
+            Some(Role::Assembling) => Call::Rests,
+            Some(Role::Head) if listed.get(index as usize) == Some(&true) => Call::Nothing,
+            _ => stops(RX),
+        },
+        _ if crew.knows(word) => Call::Stop(Instances::NONE.with(RX).with(word.id)),
+        _ => Call::Stop(Instances::ALL),
+    }
+}
+
+/// Marks every segment that a head's list names and whose word agrees.
+fn list_segments(arena: &Arena, listed: &mut [bool]) {
+    listed.fill(false);
+    let table = arena.table();
+    let heads = table.iter().take(table.buffers() as usize).filter(|(_, d)| d.role() == Role::Head);
+    for (head, _) in heads {
+        for (segment, _) in table.segments(head) {
+            // Lists that run in circles, or into each other, must not make this quadratic: each place is passed once.
+            match listed.get_mut(segment as usize) {
+                Some(mark) if !*mark => *mark = true,
+                _ => break,
+            }
+        }
+    }
+}
+
+/// Looks at every word and role. `patience`: surveys after which what rests with rx-gateway, while nothing else moves, is lost.
+pub fn survey(arena: &Arena, crew: &Crew, sightings: &mut Sightings, marks: &mut Marks, patience: u32) -> Survey {
+    let table = arena.table();
+    let rings = arena.rings_where(|_| true);
+    list_segments(arena, &mut sightings.listed);
+    let marked = marks.mark(&rings);
+    let mut found = Survey::default();
+    let (mut heads, mut slots, mut resting) = ([0_u64; 64], [0_u64; 64], 0_u32);
+    for (index, d) in table.iter() {
+        let age = sightings.age(index, d);
+        if marked[index as usize] {
+            continue;
+        }
+        match judge(arena, crew, &sightings.listed, index, d) {
+            Call::Stop(who) if age > 0 => {
+                found.stop = found.stop.and(who);
+                found.lost += 1;
+            }
+            Call::Stop(_) => found.suspected += 1,
+            Call::Rests => resting += u32::from(age >= patience),
+            Call::Held(id) if age > 0 => {
+                let counts = if table.is_slot(index) { &mut slots } else { &mut heads };
+                if let Some(n) = counts.get_mut(usize::from(id.0.wrapping_sub(OwnerId::FIRST_STAGE))) {
+                    *n += 1;
+                }
+            }
+            Call::Nothing | Call::Held(_) => {}
+        }
+    }
+    let mut idle = true;
+    for (id, instance) in arena.geometry().all_instances().filter(|(id, _)| crew.active.has(*id)) {
+        let Some(page) = arena.page(id) else { continue };
+        let (held, held_slots) = (page.held_buffers.load(Ordering::Acquire), page.held_slots.load(Ordering::Acquire));
+        let n = usize::from(id.0 - OwnerId::FIRST_STAGE);
+        let lost = heads[n].saturating_sub(held) + slots[n].saturating_sub(held_slots);
+        if lost > 0 {
+            found.stop = found.stop.with(id);
+            found.lost += lost as u32;
+        }
+        idle &= instance.kind == StageKind::RxGateway || held == 0;
+    }
+    idle &= arena.rings_where(|s| s.kind != RingKind::Slots).iter().all(|r| r.depth() == 0);
+    if resting > 0 && idle {
+        found.stop = found.stop.with(RX);
+        found.lost += resting;
+    }
+    found
+}
+
+/// What [`straighten`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Straightened {
+    /// Buffers and slots given to rx-gateway, roles put right.
+    pub words: u32,
+    /// Heads that nobody owns: to be ended by the supervisor.
+    pub heads: Vec<u32>,
+    /// A journal's line that cannot be was struck out.
+    pub journal: bool,
+    /// The ledger was made to balance: so many frames, of which nothing is left, were counted as dropped.
+    pub frames: u64,
+}
+
+impl Straightened {
+    /// Whether anything was wrong.
+    pub fn changed(&self) -> bool {
+        self.words > 0 || !self.heads.is_empty() || self.journal || self.frames > 0
+    }
+}
+
+/// Puts words and roles right, as far as everybody who could hold a buffer is among `stopped`. Before their sweeps.
+pub fn straighten(arena: &Arena, crew: &Crew, stopped: Instances, sightings: &mut Sightings) -> Straightened {
+    let mut done = Straightened::default();
+    let all = arena.geometry().all_instances().all(|(id, _)| stopped.has(id));
+    let rx = crew.incarnation(RX).filter(|_| stopped.has(RX));
+    if let Some(incarnation) = rx {
+        list_segments(arena, &mut sightings.listed);
+        done.journal = strike_line(arena);
+        let to = Me { id: RX, incarnation };
+        for (index, d) in arena.table().iter() {
+            let word = d.owner();
+            let settled = crew.knows(word) && stopped.has(word.id);
+            match wrong(arena, crew, &sightings.listed, index, d) {
+                Wrong::Head if all => done.heads.push(index),
+                Wrong::Place if all || settled || is_attached(word) && d.role() == Role::Segment => {
+                    if !arena.table().is_slot(index) {
+                        d.set_role(Role::Free);
+                    }
+                    d.owner.store(word.taken_by(to).pack(), Ordering::Release);
+                    done.words += 1;
+                }
+                Wrong::No | Wrong::Head | Wrong::Place => {}
+            }
+        }
+    }
+    done
+}
+
+enum Wrong {
+    No,
+    /// A head that nobody owns.
+    Head,
+    /// Nobody who may own such a buffer owns it.
+    Place,
+}
+
+fn wrong(arena: &Arena, crew: &Crew, listed: &[bool], index: u32, d: &Descriptor) -> Wrong {
+    let word = d.owner();
+    let known = crew.knows(word);
+    let attached_head = || arena.table().get(word.incarnation).map(Descriptor::role);
+    if arena.table().is_slot(index) {
+        let kind = arena.geometry().instance(word.id).map(|i| i.kind);
+        let fine = match kind {
+            Some(StageKind::RxGateway | StageKind::Preprocess) => known,
+            _ => follows(arena, index, word),
+        };
+        return if fine { Wrong::No } else { Wrong::Place };
+    }
+    match Role::from_u32(d.role.load(Ordering::Acquire)) {
+        // Impossible roles are put right by `restore_roles`.
+        Some(Role::Head | Role::Slot) | None if known => Wrong::No,
+        Some(Role::Head) => Wrong::Head,
+        Some(Role::Free | Role::Assembling | Role::Segment) if known && word.id == RX => Wrong::No,
+        Some(Role::Segment) if is_attached(word) => match attached_head() {
+            Some(Role::Head) if listed.get(index as usize) != Some(&true) => Wrong::Place,
+            _ => Wrong::No,
+        },
+        _ => Wrong::Place,
+    }
+}
+
+/// Puts roles right that cannot be, before `dead` is swept: a slot is a slot for ever, and no buffer is one. What stages other than
+/// rx-gateway hold are heads. Returns how many were wrong.
+pub fn restore_roles(arena: &Arena, dead: Me) -> u32 {
+    let (table, mut wrong) = (arena.table(), 0);
+    for (index, d) in table.iter() {
+        let (role, word) = (Role::from_u32(d.role.load(Ordering::Acquire)), d.owner());
+        let right =
+            match role {
+                Some(Role::Slot) if table.is_slot(index) => continue,
+                _ if table.is_slot(index) => Role::Slot,
+                Some(Role::Slot) | None if word.id == dead.id && word.incarnation <= dead.incarnation => {
+                    if dead.id == RX { Role::Free } else { Role::Head }
+                }
+                _ => continue,
+            };
+        d.set_role(right);
+        wrong += 1;
+    }
+    wrong
+}
+
+/// Strikes out a pending line of the journal that no rx-gateway can have written; only while that is dead.
+pub fn strike_line(arena: &Arena) -> bool {
+    let page = arena.gateway();
+    let Some(line) = page.journal.pending() else { return false };
+    let Line { operation, index, cell, value, .. } = line;
+    let counter = match operation {
+        Operation::Admit => Some(&page.received),
+        Operation::Dissolve => page.cells.get(cell as usize),
+        Operation::Packet => page.packets.get(cell as usize),
+    };
+    let stands = counter.map(|c| c.load(Ordering::Acquire));
+    // The counter is set to the line's value from the value before it.
+    let follows = stands.is_some_and(|c| c == value || c.wrapping_add(1) == value);
+    let sound = follows && arena.table().get(index).is_some_and(|_| index < arena.table().buffers());
+    if !sound {
+        page.journal.end();
+    }
+    !sound
+}
+
+/// Makes the ledger balance after frames have lost their descriptors: what is neither finished nor in flight is counted under
+/// `cell`. Only while everybody is stopped and nothing is pending in the journal. Counters that cannot be (more finished than
+/// received) are met by `received`. Returns how many frames were counted, or by how much `received` was wrong.
+pub fn settle_ledger(arena: &Arena, cell: usize) -> u64 {
+    let page = arena.gateway();
+    if page.journal.pending().is_some() {
+        return 0;
+    }
+    let finished = page.cells.iter().fold(0_u64, |sum, c| sum.wrapping_add(c.load(Ordering::Acquire)));
+    let known = finished.wrapping_add(arena.frames_in_flight());
+    let received = page.received.load(Ordering::Acquire);
+    let missing = received.wrapping_sub(known);
+    match page.cells.get(cell) {
+        _ if missing == 0 => 0,
+        Some(c) if missing <= u64::from(arena.geometry().buffers) => {
+            c.store(c.load(Ordering::Acquire).wrapping_add(missing), Ordering::Release);
+            missing
+        }
+        _ => {
+            page.received.store(known, Ordering::Release);
+            known.abs_diff(received)
+        }
+    }
+}
+
+impl Arena {
+    /// Writes the header again where it does not say what this process knows; true if anything was wrong. Without it no
+    /// further process could attach.
+    pub fn mend_header(&self, epoch: u64) -> bool {
+        let header = self.header();
+        let known = [
+            (&header.magic, MAGIC),
+            (&header.version, LAYOUT_VERSION.into()),
+            (&header.hash, LAYOUT_HASH),
+            (&header.epoch, epoch),
+            (&header.ready, 1),
+        ];
+        let geometry = header.geometry.iter().zip(self.geometry().to_words());
+        let mut wrong = false;
+        for (cell, value) in known.into_iter().chain(geometry) {
+            if cell.load(Ordering::Acquire) != value {
+                cell.store(value, Ordering::Release);
+                wrong = true;
+            }
+        }
+        wrong
+    }
+}
