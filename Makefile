@@ -115,7 +115,7 @@ bench-ring:
 	$(CARGO) run --release -p benches --features iceoryx2 --bin bench-ring
 
 deps:
-	@deploy/deps.sh $(BENCH_PACKAGES)
+	@deploy/deps.sh valgrind $(BENCH_PACKAGES)
 
 # Enough to build and run.
 deps-run:

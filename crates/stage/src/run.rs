@@ -125,7 +125,14 @@ fn live<S: Stage>(kind: StageKind, prepare: impl FnOnce(&Pipeline, &Attached) ->
         arena::killpoint::arm_from(&word.kill_point_armed, &page.kill_point_hit);
     }
     let waiter = Waiter::new(pipeline.general.wait, pipeline.general.spin_us.unwrap_or(0));
-    let mut life = Life { launch, config: attached.config, supervisor: attached.supervisor, waiter, orphaned_ns: None, misled_ns: None };
+    let mut life = Life {
+        launch,
+        config: attached.config,
+        supervisor: attached.supervisor,
+        waiter,
+        orphaned_ns: None,
+        misled_ns: None,
+    };
     let ended = stage.activate(&mut cx).and_then(|()| {
         page.first_work_ns.store(now_ns(), Ordering::Release);
         life.turns(&mut stage, &mut cx)
@@ -209,7 +216,9 @@ impl Life {
             // corrupt. Touch nothing until its writer has seen that and written it again.
             let since = *self.misled_ns.get_or_insert(cx.now_ns);
             if cx.now_ns.wrapping_sub(since) > MISLED_NS {
-                return Err(Stop::Environment(format!("the control word orders {command:?}, which is nobody's order here")));
+                return Err(Stop::Environment(format!(
+                    "the control word orders {command:?}, which is nobody's order here"
+                )));
             }
             return Ok(false);
         }

@@ -114,7 +114,8 @@ impl Supervisor {
             page.config_generation.store(self.generation, Ordering::Release);
             wrong = true;
         }
-        for (cell, value) in [(&page.ingress_paused, u32::from(self.ingress_paused)), (&page.incarnation, INCARNATION)] {
+        for (cell, value) in [(&page.ingress_paused, u32::from(self.ingress_paused)), (&page.incarnation, INCARNATION)]
+        {
             if cell.load(Ordering::Acquire) != value {
                 cell.store(value, Ordering::Release);
                 wrong = true;
@@ -154,7 +155,8 @@ impl Supervisor {
         if !self.units.iter().all(|u| matches!(u.phase, Phase::Active | Phase::Parked { .. })) {
             return;
         }
-        let patience = PATIENCE + (u64::from(self.pipeline.limits.assembly_timeout_ms) * 1_000_000 / SURVEY_SOON_NS) as u32;
+        let patience =
+            PATIENCE + (u64::from(self.pipeline.limits.assembly_timeout_ms) * 1_000_000 / SURVEY_SOON_NS) as u32;
         let crew = self.crew();
         let found = survey(&self.holdings.arena, &crew, &mut self.patrol.sightings, &mut self.marks, patience);
         if found.lost > 0 || found.suspected > 0 {

@@ -83,8 +83,8 @@ impl Supervisor {
         let arena = &self.holdings.arena;
         let (Some(page), Some(control)) = (arena.page(unit.id), arena.control_word(unit.id)) else { return };
         let beat_ns = page.heartbeat_ns.load(Ordering::Acquire);
-        if beat_ns > now_ns.saturating_add(FUTURE_NS) {
-            // No living stage leaves this; of one that hangs it would hide the fact for ever.
+        if beat_ns < unit.activated_ns || beat_ns > now_ns.saturating_add(FUTURE_NS) {
+            // Not its own any more: it was seen alive since then. One from the future would hide a hang for ever.
             page.heartbeat_ns.store(now_ns, Ordering::Release);
             return;
         }

@@ -54,7 +54,14 @@ fn wait_whole(pipeline: &Pipeline) {
     });
 }
 
-fn report(pipeline: &Pipeline, name: &str, seed: u64, blows: &BTreeMap<Target, u32>, sent: u64, client: &Client) {
+fn report(
+    pipeline: &Pipeline,
+    name: &str,
+    seed: u64,
+    blows: &BTreeMap<Target, u32>,
+    sent: u64,
+    client: &Client,
+) -> Told {
     let records = records(pipeline);
     let mut causes: BTreeMap<String, u32> = BTreeMap::new();
     for r in &records {
@@ -63,12 +70,13 @@ fn report(pipeline: &Pipeline, name: &str, seed: u64, blows: &BTreeMap<Target, u
         *causes.entry(format!("{} {cause}", r["stage"].as_str().unwrap_or("?"))).or_default() += 1;
     }
     let status = pipeline.status();
+    let poisons = records.iter().filter(|r| !r["poison"].is_null()).count();
     let mut text = format!(
         "seed {seed}, {} blows, {sent} frames under them, {} of those answered, {} deaths, {} with poison, repairs {}\n",
         blows.values().sum::<u32>(),
         client.replies.keys().filter(|id| **id < FRESH_FROM).count(),
         records.len(),
-        records.iter().filter(|r| !r["poison"].is_null()).count(),
+        poisons,
         status["repairs"],
     );
     for (cause, n) in causes {
@@ -79,6 +87,15 @@ fn report(pipeline: &Pipeline, name: &str, seed: u64, blows: &BTreeMap<Target, u
         let cause = r["cause"].as_str().unwrap_or_default();
         assert!(!["SIGSEGV", "SIGBUS", "SIGILL"].iter().any(|s| cause.contains(s)), "{r}");
     }
+    let count = |key: &str| status["repairs"][key].as_u64().expect("a number");
+    Told { poisons, repairs: count("carried_out"), restored: count("words_restored") }
+}
+
+/// What the pipeline says of the damage.
+struct Told {
+    poisons: usize,
+    repairs: u64,
+    restored: u64,
 }
 
 /// Sends until the other side hangs up; frames may be lost.
@@ -99,7 +116,7 @@ fn assert_right(client: &Client, hit: &[u64]) {
     }
 }
 
-fn suffer(name: &str, targets: &[Target], rounds: u64) {
+fn suffer(name: &str, targets: &[Target], rounds: u64) -> Told {
     let seed = number("FLUMEWAY_SEED", 0x00c0_ffee);
     let rounds = number("FLUMEWAY_ROUNDS", rounds);
     // Slow enough for frames to be everywhere at each blow; without huge pages, since those cannot be written through a file.
@@ -133,7 +150,7 @@ fn suffer(name: &str, targets: &[Target], rounds: u64) {
         client.receive();
         (FRESH_FROM..FRESH_FROM + FRESH).all(|id| client.replies.contains_key(&id))
     });
-    report(&pipeline, name, seed, &blows, sent, &client);
+    let told = report(&pipeline, name, seed, &blows, sent, &client);
     assert_right(&client, &control.hit);
     for id in FRESH_FROM..FRESH_FROM + FRESH {
         assert_eq!(client.answer(id).status, Status::Ok, "fresh frame {id}");
@@ -142,30 +159,36 @@ fn suffer(name: &str, targets: &[Target], rounds: u64) {
     let ledger = pipeline.settle();
     assert_eq!((&ledger["balanced"], &ledger["audit"]["sound"]), (&json!(true), &json!(true)), "{ledger}");
     assert!(is_alive(supervisor));
+    told
 }
 
 #[test]
 fn rings() {
-    suffer("hostile-rings", &[Target::Entry, Target::Stretch, Target::Head, Target::Tail], 80);
+    let told = suffer("hostile-rings", &[Target::Entry, Target::Stretch, Target::Head, Target::Tail], 80);
+    assert!(told.poisons > 0 && told.repairs > 0);
 }
 
 #[test]
 fn words() {
-    suffer("hostile-words", &[Target::Owner, Target::Descriptor, Target::Line, Target::Record], 80);
+    let told = suffer("hostile-words", &[Target::Owner, Target::Descriptor, Target::Line, Target::Record], 80);
+    assert!(told.poisons > 0 && told.repairs > 0);
 }
 
 #[test]
 fn pages() {
     let targets = [Target::Page, Target::Orders, Target::Journal, Target::Streams, Target::Header];
-    suffer("hostile-pages", &targets, 80);
+    let told = suffer("hostile-pages", &targets, 80);
+    assert!(told.restored > 0);
 }
 
 #[test]
 fn everything() {
-    suffer("hostile-everything", &Target::ALL, 140);
+    let told = suffer("hostile-everything", &Target::ALL, 140);
+    assert!(told.poisons > 0 && told.repairs > 0 && told.restored > 0);
 }
 
 #[test]
 fn the_view_of_one_stage() {
-    suffer("hostile-view", &[Target::View], 30);
+    let told = suffer("hostile-view", &[Target::View], 30);
+    assert!(told.poisons > 0 && told.repairs > 0);
 }
