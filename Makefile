@@ -47,7 +47,7 @@ test: deps lint build kill-builds deny
 	@rm -rf $(TARGET)/reports
 	$(CARGO) test --workspace --no-fail-fast
 	@cat $(TARGET)/reports/*
-	$(MAKE) proof LOOM_MAX_PREEMPTIONS=5 PROOF_RUNS=5000 KILLSTEP_BUDGET_S=20 SECONDS=10
+	$(MAKE) proof LOOM_MAX_PREEMPTIONS=5 PROOF_RUNS=5000 KILLSTEP_BUDGET_S=60 SECONDS=10
 
 # The ring, the owner words and the sweep, by several independent tools. What each misses: docs/decisions/0007-proof.md.
 proof: threads loom shuttle sanitize killstep soak seeded-bugs

@@ -2,6 +2,7 @@
 //! `ArrayQueue` and rtrb. The peers pass an index and no ownership.
 #![forbid(unsafe_code)]
 
+use arena::descriptor::Role;
 use arena::region::HugePages;
 use arena::ring::{Consumer, Producer};
 use arena::topology::{RX, RingKind, TX};
@@ -44,6 +45,7 @@ fn ours() -> (Ours, Ours) {
     let (there, back) = (ring(RingKind::Status, RX, TX), ring(RingKind::Home, TX, RX));
     let [a, b] = [RX, TX].map(|id| Me { id, incarnation: 1 });
     let table = arena.table();
+    table.iter().take(GEOMETRY.buffers as usize).for_each(|(_, d)| d.set_role(Role::Head)); // only heads travel
     let hand = (0..GEOMETRY.buffers).filter_map(|i| table.adopt(i, a)).collect();
     let side_a = Ours { tx: there.producer(table, a), rx: back.consumer(table, a), hand };
     (side_a, Ours { tx: back.producer(table, b), rx: there.consumer(table, b), hand: Vec::with_capacity(CAPACITY) })

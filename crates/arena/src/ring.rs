@@ -16,7 +16,7 @@
 //! carry the right lap. `tail` is a depth gauge for others and nothing more. Nothing of a batch may be worked on or
 //! forwarded before `head` is stored, and handles leave [`Consumer::pop_batch`] only after that.
 
-use crate::descriptor::Table;
+use crate::descriptor::{Role, Table};
 use crate::held::Held;
 use crate::killpoint::{KillPoint, reach};
 use crate::owner::{Me, Owner, OwnerId};
@@ -60,8 +60,8 @@ pub enum PoisonReason {
     /// Neither the lap due nor the one before it.
     #[error("its lap is neither the one due nor the one before")]
     Lap = 1,
-    /// The index names nothing.
-    #[error("its index is out of range")]
+    /// The index names nothing that travels.
+    #[error("its index names no head and no slot")]
     Index = 2,
     /// The owner word does not match the entry.
     #[error("the owner word does not match the entry")]
@@ -426,6 +426,10 @@ impl<'a> Consumer<'a> {
         let Some(descriptor) = self.table.get(index) else {
             return Err(self.ring.poison(position, PoisonReason::Index));
         };
+        // Only heads and slots travel; the role lies in the line that the owner word needs anyway.
+        if !matches!(descriptor.role(), Role::Head | Role::Slot) {
+            return Err(self.ring.poison(position, PoisonReason::Index));
+        }
         let word = Owner::unpack(descriptor.owner.load(Ordering::Relaxed));
         let (fresh, claimed) = self.plausible(word, seq);
         if !fresh && !claimed {

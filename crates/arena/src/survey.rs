@@ -22,7 +22,7 @@ use crate::layout::{LAYOUT_HASH, LAYOUT_VERSION, MAGIC};
 use crate::owner::{Me, Owner, OwnerId};
 use crate::reclaim::Marks;
 use crate::sync::Ordering;
-use crate::topology::{RX, RingKind, StageKind};
+use crate::topology::{MAX_INSTANCES, RX, RingKind, StageKind};
 
 /// A set of stage instances, by their numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,12 +63,18 @@ impl Instances {
 pub struct Sightings {
     seen: Vec<(u64, u32, u32)>,
     listed: Vec<bool>,
+    /// By instance: its heartbeat at the last survey.
+    beats_ns: [u64; MAX_INSTANCES],
 }
 
 impl Sightings {
     /// For this many buffers and slots.
     pub fn new(len: u32) -> Self {
-        Self { seen: vec![(0, u32::MAX, 0); len as usize], listed: vec![false; len as usize] }
+        Self {
+            seen: vec![(0, u32::MAX, 0); len as usize],
+            listed: vec![false; len as usize],
+            beats_ns: [0; MAX_INSTANCES],
+        }
     }
 
     /// Notes word and role; for how many surveys they have stood so.
@@ -213,6 +219,13 @@ pub fn survey(arena: &Arena, crew: &Crew, sightings: &mut Sightings, marks: &mut
         let Some(page) = arena.page(id) else { continue };
         let (held, held_slots) = (page.held_buffers.load(Ordering::Acquire), page.held_slots.load(Ordering::Acquire));
         let n = usize::from(id.0 - OwnerId::FIRST_STAGE);
+        // A stage says what it holds at the end of each turn: in the middle of a long one (a slow inference) it holds more than
+        // it has said. What it had at the last survey, it has said by its next turn.
+        let beat_ns = page.heartbeat_ns.load(Ordering::Acquire);
+        if std::mem::replace(&mut sightings.beats_ns[n], beat_ns) == beat_ns {
+            idle = false;
+            continue;
+        }
         let lost = heads[n].saturating_sub(held) + slots[n].saturating_sub(held_slots);
         if lost > 0 {
             found.stop = found.stop.with(id);

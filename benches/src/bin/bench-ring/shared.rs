@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use arena::arena::{Access, Regions};
-use arena::descriptor::{Descriptor, Table};
+use arena::descriptor::{Descriptor, Role, Table};
 use arena::launch::{Attached, Launch};
 use arena::region::{HugePages, document};
 use arena::ring::{Consumer, Producer};
@@ -101,6 +101,9 @@ pub fn ends(arena: &Arena, which: Which) -> Result<Ends> {
 /// Takes the first buffers in hand, as rx-gateway does with all when it first starts.
 pub fn adopt(arena: &Arena) -> Result<Vec<Held>> {
     let (table, me) = (arena.table(), Me { id: RX, incarnation: 1 });
+    for (_, d) in table.iter().take(BATCH) {
+        d.set_role(Role::Head); // only heads travel
+    }
     (0..BATCH as u32).map(|i| table.adopt(i, me).context("a fresh buffer is not free")).collect()
 }
 

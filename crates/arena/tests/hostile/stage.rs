@@ -189,6 +189,8 @@ impl Stage {
     /// What a page would say.
     pub fn tell(&self) {
         let page = self.arena.page(self.me.id).expect("a page");
+        let beat_ns = page.heartbeat_ns.load(Ordering::Relaxed).wrapping_add(1);
+        page.heartbeat_ns.store(beat_ns, Ordering::Release);
         page.held_buffers.store((self.heads.len() + self.free.len()) as u64, Ordering::Release);
         page.held_slots.store(self.slots.len() as u64, Ordering::Release);
     }

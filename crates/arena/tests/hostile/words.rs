@@ -36,8 +36,35 @@ fn own(arena: &Arena, index: u32, id: OwnerId, incarnation: u32) {
 
 fn look(arena: &Arena) -> (Survey, Survey) {
     let (mut sightings, mut marks) = (Sightings::new(arena.table().len()), Marks::new(arena.table().len()));
-    let mut once = || survey(arena, &crew(), &mut sightings, &mut marks, 3);
+    let mut once = || {
+        for id in ids() {
+            turn(arena, id);
+        }
+        survey(arena, &crew(), &mut sightings, &mut marks, 3)
+    };
     (once(), once())
+}
+
+/// The stage's loop goes round once.
+fn turn(arena: &Arena, id: OwnerId) {
+    let beat = &arena.page(id).expect("a page").heartbeat_ns;
+    beat.store(beat.load(Ordering::Relaxed) + 1, Ordering::Release);
+}
+
+#[test]
+fn a_stage_in_a_long_turn_is_left_alone() {
+    let memory = Memory::fresh();
+    let arena = arena(&memory);
+    let infer = ids()[3];
+    own(&arena, 5, infer, LAST);
+    arena.table().get(5).expect("a buffer").set_role(Role::Head);
+    let (mut sightings, mut marks) = (Sightings::new(arena.table().len()), Marks::new(arena.table().len()));
+    let mut look = || survey(&arena, &crew(), &mut sightings, &mut marks, 3).stop;
+    for _ in 0..5 {
+        assert!(look().is_empty(), "it has not said yet that it holds one");
+    }
+    turn(&arena, infer);
+    assert_eq!(look(), these(&[infer]), "it has, and says that it holds none");
 }
 
 #[test]

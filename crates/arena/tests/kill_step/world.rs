@@ -177,12 +177,13 @@ impl World {
     /// Moves a ring's cursors on by `n` and leaves it empty; buffer 0 goes through it and back to `from`.
     pub fn turn(&self, ring: &Ring<'static>, (from, to): (Me, Me), n: usize) {
         for _ in 0..n {
-            let head = self.take(0, from);
-            self.push_all(ring, from, vec![head]);
+            let head = self.heads(&[0], from);
+            self.push_all(ring, from, head);
             release(self.drain(ring, to));
             assert!(self.drain(ring, to).is_empty(), "nothing there, and no poison either");
         }
         self.take(0, me(RX, 1)).release();
+        self.arena.table().get(0).unwrap().set_role(Role::Free);
     }
 
     /// What the next incarnation finds in its recovery ring.
