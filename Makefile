@@ -37,6 +37,8 @@ kill-builds:
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy -p arena --all-targets --features simulated-death,seeded-bugs -- -D warnings
+	$(CARGO) clippy -p benches --all-targets --features iceoryx2 -- -D warnings
 
 # Licences, sources and banned crates. The advisory database needs a network that CI does not have: `cargo deny check` at home.
 deny:
