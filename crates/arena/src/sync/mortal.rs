@@ -16,6 +16,7 @@ macro_rules! mortal {
         /// As `core`'s, with the operations that this crate uses: it needs no read-modify-write.
         #[repr(transparent)]
         #[derive(Debug)]
+        #[cfg_attr(not(any(loom, shuttle)), derive(Default))]
         pub struct $name(inner::$name);
 
         impl $name {
