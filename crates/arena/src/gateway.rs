@@ -184,7 +184,7 @@ impl Default for GatewayPage {
 impl GatewayPage {
     /// Frames finished, all fates.
     pub fn finished(&self) -> u64 {
-        self.cells.iter().map(|c| c.load(Ordering::Acquire)).sum()
+        self.cells.iter().fold(0, |sum, c| sum.wrapping_add(c.load(Ordering::Acquire)))
     }
 
     /// Sets the counter that `line` names.

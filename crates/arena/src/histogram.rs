@@ -69,7 +69,7 @@ impl Histogram {
 
     /// The duration that a share `q` (0 to 1) of the records does not exceed, nanoseconds; at most 1/16 too high.
     pub fn quantile_ns(&self, q: f64) -> u64 {
-        let total: u64 = self.buckets.iter().map(|b| b.load(Ordering::Relaxed)).sum();
+        let total: u64 = self.buckets.iter().fold(0, |sum, b| sum.wrapping_add(b.load(Ordering::Relaxed)));
         let rank = (q * total as f64).ceil().max(1.0) as u64;
         let mut seen = 0;
         for (i, b) in self.buckets.iter().enumerate() {

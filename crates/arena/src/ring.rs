@@ -345,7 +345,8 @@ impl<'a> Producer<'a> {
         self.ring.slot(self.end).store(e, order); // (A)
         reach(KillPoint::Committed);
         self.end = self.end.wrapping_add(1);
-        self.ring.tail.store(self.end, Ordering::Relaxed);
+        // Release: whoever holds the gauge against the entries must not see it before them.
+        self.ring.tail.store(self.end, Ordering::Release);
         Ok(())
     }
 }

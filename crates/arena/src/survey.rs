@@ -63,7 +63,10 @@ impl Instances {
 pub struct Sightings {
     seen: Vec<(u64, u32, u32)>,
     listed: Vec<bool>,
-    /// By instance: its heartbeat at the last survey.
+    /// Was in a state that no rule allows at the last survey too. A word that has stood for long may be seen in the middle of a
+    /// change of something else that it depends on.
+    condemned: Vec<bool>,
+    /// By instance: its heartbeat at the end of the last survey.
     beats_ns: [u64; MAX_INSTANCES],
 }
 
@@ -73,6 +76,7 @@ impl Sightings {
         Self {
             seen: vec![(0, u32::MAX, 0); len as usize],
             listed: vec![false; len as usize],
+            condemned: vec![false; len as usize],
             beats_ns: [0; MAX_INSTANCES],
         }
     }
@@ -185,25 +189,52 @@ fn list_segments(arena: &Arena, listed: &mut [bool]) {
     }
 }
 
+/// What a stage says of itself.
+#[derive(Clone, Copy, Default)]
+struct Said {
+    beat_ns: u64,
+    heads: u64,
+    slots: u64,
+}
+
+/// By instance. The heartbeat is read first: what a turn ends with is at least as new as its beginning.
+fn said(arena: &Arena) -> [Said; MAX_INSTANCES] {
+    let mut all = [Said::default(); MAX_INSTANCES];
+    for (said, (id, _)) in all.iter_mut().zip(arena.geometry().all_instances()) {
+        let Some(page) = arena.page(id) else { continue };
+        let beat_ns = page.heartbeat_ns.load(Ordering::Acquire);
+        let (heads, slots) = (page.held_buffers.load(Ordering::Acquire), page.held_slots.load(Ordering::Acquire));
+        *said = Said { beat_ns, heads, slots };
+    }
+    all
+}
+
 /// Looks at every word and role. `patience`: surveys after which what rests with rx-gateway, while nothing else moves, is lost.
 pub fn survey(arena: &Arena, crew: &Crew, sightings: &mut Sightings, marks: &mut Marks, patience: u32) -> Survey {
     let table = arena.table();
     let rings = arena.rings_where(|_| true);
+    // Before the rings: what a stage pushes meanwhile it may have counted, and is counted twice rather than not at all.
+    let said = said(arena);
     list_segments(arena, &mut sightings.listed);
     let marked = marks.mark(&rings);
     let mut found = Survey::default();
     let (mut heads, mut slots, mut resting) = ([0_u64; 64], [0_u64; 64], 0_u32);
     for (index, d) in table.iter() {
         let age = sightings.age(index, d);
+        let condemned = std::mem::take(&mut sightings.condemned[index as usize]);
         if marked[index as usize] {
             continue;
         }
         match judge(arena, crew, &sightings.listed, index, d) {
-            Call::Stop(who) if age > 0 => {
-                found.stop = found.stop.and(who);
-                found.lost += 1;
+            Call::Stop(who) => {
+                sightings.condemned[index as usize] = true;
+                if age > 0 && condemned {
+                    found.stop = found.stop.and(who);
+                    found.lost += 1;
+                } else {
+                    found.suspected += 1;
+                }
             }
-            Call::Stop(_) => found.suspected += 1,
             Call::Rests => resting += u32::from(age >= patience),
             Call::Held(id) if age > 0 => {
                 let counts = if table.is_slot(index) { &mut slots } else { &mut heads };
@@ -217,12 +248,12 @@ pub fn survey(arena: &Arena, crew: &Crew, sightings: &mut Sightings, marks: &mut
     let mut idle = true;
     for (id, instance) in arena.geometry().all_instances().filter(|(id, _)| crew.active.has(*id)) {
         let Some(page) = arena.page(id) else { continue };
-        let (held, held_slots) = (page.held_buffers.load(Ordering::Acquire), page.held_slots.load(Ordering::Acquire));
         let n = usize::from(id.0 - OwnerId::FIRST_STAGE);
+        let Said { beat_ns, heads: held, slots: held_slots } = said[n];
         // A stage says what it holds at the end of each turn: in the middle of a long one (a slow inference) it holds more than
         // it has said. What it had at the last survey, it has said by its next turn.
-        let beat_ns = page.heartbeat_ns.load(Ordering::Acquire);
-        if std::mem::replace(&mut sightings.beats_ns[n], beat_ns) == beat_ns {
+        let before_ns = std::mem::replace(&mut sightings.beats_ns[n], page.heartbeat_ns.load(Ordering::Acquire));
+        if beat_ns == before_ns {
             idle = false;
             continue;
         }
@@ -231,7 +262,7 @@ pub fn survey(arena: &Arena, crew: &Crew, sightings: &mut Sightings, marks: &mut
             found.stop = found.stop.with(id);
             found.lost += lost as u32;
         }
-        idle &= instance.kind == StageKind::RxGateway || held == 0;
+        idle &= instance.kind == StageKind::RxGateway || held == 0 && page.current().is_none();
     }
     idle &= arena.rings_where(|s| s.kind != RingKind::Slots).iter().all(|r| r.depth() == 0);
     if resting > 0 && idle {

@@ -247,6 +247,8 @@ impl Stage for Infer {
             if let Some(live) = &mut self.live {
                 live.forward.flush(cx);
             }
+            // Each inference counts as a turn: alive, and holding so much.
+            cx.page.held_buffers.store(self.holds().0, Ordering::Relaxed);
             cx.page.heartbeat_ns.store(now_ns(), Ordering::Relaxed);
         }
         if let Some(live) = &mut self.live {

@@ -33,7 +33,7 @@ impl Inlet {
             return Ok(());
         }
         let ring = self.consumer.ring();
-        Err(Poison { ring: ring.id, position: ring.cursors().0, reason: PoisonReason::Index })
+        Err(Poison { ring: ring.id, position: ring.cursors().0.wrapping_sub(1), reason: PoisonReason::Index })
     }
 
     /// Takes up to `max` buffers into `out`, within its capacity.

@@ -4,7 +4,7 @@ use crate::wait::{Waiter, Woken, hung_up};
 use crate::{Context, Stop};
 use arena::launch::{Attached, Launch, VARIABLE, read_config};
 use arena::layout::{LAYOUT_HASH, LAYOUT_VERSION};
-use arena::page::{Command, Event};
+use arena::page::{Command, Event, StagePage};
 use arena::sync::Ordering;
 use arena::{Me, StageKind, now_ns};
 use config::Pipeline;
@@ -134,6 +134,8 @@ fn live<S: Stage>(kind: StageKind, prepare: impl FnOnce(&Pipeline, &Attached) ->
         misled_ns: None,
     };
     let ended = stage.activate(&mut cx).and_then(|()| {
+        // Before the first turn, which may be long: the supervisor compares it with the words.
+        say_what_it_holds(&stage, page);
         page.first_work_ns.store(now_ns(), Ordering::Release);
         life.turns(&mut stage, &mut cx)
     });
@@ -185,9 +187,7 @@ impl Life {
                 self.reload(stage, cx);
             }
             let done = stage.poll(cx)?;
-            let (buffers, slots) = stage.holds();
-            cx.page.held_buffers.store(buffers, Ordering::Relaxed);
-            cx.page.held_slots.store(slots, Ordering::Relaxed);
+            say_what_it_holds(stage, cx.page);
             if done > 0 {
                 self.waiter.busy();
                 if self.waiter.orphaned(cx.now_ns, &self.supervisor) {
@@ -239,6 +239,13 @@ impl Life {
         }
         cx.page.config_generation.store(generation, Ordering::Release);
     }
+}
+
+/// What the stage believes it holds, for the supervisor's surveys.
+fn say_what_it_holds(stage: &dyn Stage, page: &StagePage) {
+    let (buffers, slots) = stage.holds();
+    page.held_buffers.store(buffers, Ordering::Relaxed);
+    page.held_slots.store(slots, Ordering::Relaxed);
 }
 
 fn document(fd: &OwnedFd, generation: u64) -> Result<Pipeline, Stop> {

@@ -83,7 +83,8 @@ impl Supervisor {
     pub(crate) fn recover(&mut self, n: usize, cause: &Cause, died_ns: u64) {
         let id = self.units[n].id;
         // Memory that somebody damaged is not this stage's own doing, unless that goes on and on.
-        let damaged = cause.is_poison() || cause.own_doing() && self.patrol.is_suspicious(died_ns);
+        let suspicious = self.patrol.is_suspicious(died_ns) && !cause.is_permanent();
+        let damaged = cause.is_poison() || cause.own_doing() && suspicious;
         let excused = damaged && self.units[n].policy.excuses(died_ns, &self.pipeline.supervisor);
         let successor = self.choose_successor(n, cause, excused, died_ns);
         if cause.is_poison() {
@@ -122,7 +123,7 @@ impl Supervisor {
             died_ns,
             ..Record::default()
         };
-        let poison = self.step_over_poison(dead);
+        let poison = self.poison_met(dead);
         record.poison = poison.map(|p| p.to_string());
         let broken_frame = poison.is_some_and(|p| p.reason == PoisonReason::Segments);
         record.frame = self.blame(dead, &name, cause, broken_frame);
@@ -210,17 +211,15 @@ impl Supervisor {
         unit.ready_by_ns = None;
     }
 
-    /// In place of a dead consumer, steps over the entry it could not take.
-    fn step_over_poison(&self, dead: Me) -> Option<Poison> {
+    /// What the dead one says that it met. Its rings have been examined by the same rule; what it says is reported and no more.
+    fn poison_met(&self, dead: Me) -> Option<Poison> {
         let arena = &self.holdings.arena;
         let page = arena.page(dead.id)?;
         let poison = page.poison()?;
         page.clear_poison();
         // The page was written by a stage: the ring must exist, and be one that this stage consumed.
-        let spec = arena.layout().rings.get(usize::from(poison.ring.0)).filter(|s| s.to == dead.id)?;
-        let by_entry = matches!(poison.reason, PoisonReason::Lap | PoisonReason::Index | PoisonReason::Owner);
-        let stepped = by_entry && arena.ring(spec.id).step_over(poison.position);
-        tracing::error!(%poison, stepped, "poison");
+        arena.layout().rings.get(usize::from(poison.ring.0)).filter(|s| s.to == dead.id || s.from == dead.id)?;
+        tracing::error!(%poison, "poison");
         Some(poison)
     }
 

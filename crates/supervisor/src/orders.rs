@@ -117,6 +117,9 @@ impl Supervisor {
 
     /// Begins to replace the process of a unit; false if that has to wait for what is under way there.
     fn begin_restart(&mut self, n: usize, now_ns: u64) -> Result<bool, String> {
+        if self.is_in_repair(self.units[n].id) {
+            return Ok(false);
+        }
         let unit = &mut self.units[n];
         match &unit.phase {
             Phase::Starting | Phase::Repairing { .. } | Phase::Draining { then: AfterDrain::Replace, .. } => Ok(false),

@@ -159,8 +159,11 @@ impl Supervisor {
             PATIENCE + (u64::from(self.pipeline.limits.assembly_timeout_ms) * 1_000_000 / SURVEY_SOON_NS) as u32;
         let crew = self.crew();
         let found = survey(&self.holdings.arena, &crew, &mut self.patrol.sightings, &mut self.marks, patience);
-        if found.lost > 0 || found.suspected > 0 {
+        if found.lost > 0 {
             self.patrol.suspect(now_ns);
+        } else if found.suspected > 0 {
+            // Most are on their way; the next look tells.
+            self.patrol.survey_due_ns = now_ns + SURVEY_SOON_NS;
         }
         let mut stop = found.stop;
         let mut why = String::new();
@@ -180,8 +183,10 @@ impl Supervisor {
 
     /// Whether the ledger is off by the same number as at the last survey.
     fn ledger_is_off(&mut self) -> bool {
+        let at_work = self.crew().active.has(RX) && self.holdings.arena.gateway().journal.pending().is_none();
         let ledger = self.holdings.arena.ledger(4);
-        if !ledger.settled {
+        if !at_work || !ledger.settled {
+            self.patrol.ledger_off = 0;
             return false;
         }
         let off = ledger.received.wrapping_sub(ledger.finished().wrapping_add(ledger.in_flight));

@@ -14,20 +14,23 @@
 
 use crate::bury::Successor;
 use crate::death::{Cause, OurKill};
-use crate::instance::Phase;
+use crate::instance::{Phase, Unit};
 use crate::start::Supervisor;
 use arena::descriptor::{Fate, FateKind};
 use arena::refill::{Taker, examine};
 use arena::ring::RingId;
 use arena::survey::{Crew, Instances, settle_ledger, straighten};
+use arena::sync::Ordering;
 use arena::topology::RX;
-use arena::{Me, OwnerId};
+use arena::{Me, OwnerId, now_ns};
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
 /// Repairs within [`WINDOW_NS`]; after that damage counts as the stages' own doing, and they are parked in the end.
 const REPAIRS_MAX: usize = 100;
 const WINDOW_NS: u64 = 60_000_000_000;
+/// An activation takes milliseconds; one that has not said after this that it is over will not say it.
+const ADOPTION_NS: u64 = 5_000_000_000;
 
 /// The repair that is under way, if one is, and the times of those before.
 #[derive(Debug, Default)]
@@ -138,7 +141,13 @@ impl Supervisor {
 
     /// Everybody at the last activation, and who is at work.
     pub(crate) fn crew(&self) -> Crew {
-        let active = self.units.iter().filter(|u| u.phase == Phase::Active);
+        // Until it has adopted what is its own, an activated stage's words say nothing: it notes the end of that.
+        let adopted = |u: &&Unit| {
+            let page = self.holdings.arena.page(u.id);
+            page.is_some_and(|p| p.first_work_ns.load(Ordering::Acquire) >= u.activated_ns)
+                || now_ns().saturating_sub(u.activated_ns) > ADOPTION_NS
+        };
+        let active = self.units.iter().filter(|u| u.phase == Phase::Active).filter(adopted);
         Crew {
             incarnations: self.units.iter().map(|u| u.incarnation).collect(),
             active: active.fold(Instances::NONE, |all, u| all.with(u.id)),

@@ -41,7 +41,9 @@ impl Supervisor {
                     self.watch_standby(n, now_ns);
                 }
                 Phase::Draining { deadline_ns, then } => self.watch_drain(n, deadline_ns, then, now_ns),
-                Phase::Backoff { until_ns } if now_ns >= until_ns && !self.mode.is_ending() => {
+                Phase::Backoff { until_ns }
+                    if now_ns >= until_ns && !self.mode.is_ending() && !self.is_in_repair(self.units[n].id) =>
+                {
                     self.start_again(n, now_ns);
                 }
                 Phase::Backoff { .. } | Phase::Repairing { .. } | Phase::Parked { .. } | Phase::Stopped => {}

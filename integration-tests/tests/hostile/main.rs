@@ -85,7 +85,10 @@ fn report(
     integration_tests::report(name, &text);
     for r in &records {
         let cause = r["cause"].as_str().unwrap_or_default();
-        assert!(!["SIGSEGV", "SIGBUS", "SIGILL"].iter().any(|s| cause.contains(s)), "{r}");
+        assert!(
+            !["SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGSYS", "SIGABRT"].iter().any(|s| cause.contains(s)),
+            "{r}"
+        );
     }
     let count = |key: &str| status["repairs"][key].as_u64().expect("a number");
     Told { poisons, repairs: count("carried_out"), restored: count("words_restored") }

@@ -22,8 +22,22 @@ pub enum Carrier {
     BareRing,
     Iceoryx2,
     RteRing,
+    ArrayQueue,
+    Rtrb,
     Socket,
     Pipe,
+}
+
+impl Carrier {
+    /// Whether a peer of the ring carries it that is built with feature `peers` alone.
+    pub fn is_optional(self) -> bool {
+        matches!(self, Self::Iceoryx2) || self.is_in_process()
+    }
+
+    /// Whether it joins two threads of one process, and not two processes.
+    pub fn is_in_process(self) -> bool {
+        matches!(self, Self::ArrayQueue | Self::Rtrb)
+    }
 }
 
 /// A row of the table.
@@ -47,22 +61,33 @@ const fn row(name: &'static str, carrier: Carrier, batch: u64, pause: bool, trip
 const WIDE: u64 = BATCH as u64;
 
 /// All rows. Rounds are short, so that a machine that changes meanwhile does so between rounds and not between rows.
-pub const ROWS: [Contender; 19] = [
+pub const ROWS: [Contender; 30] = [
     row("raw_line", Carrier::RawLine, 1, false, 4_000),
     row("ring", Carrier::Ring, 1, false, 4_000),
     row("ring_bare", Carrier::BareRing, 1, false, 4_000),
     row("rte_ring", Carrier::RteRing, 1, false, 4_000),
     row("iceoryx2", Carrier::Iceoryx2, 1, false, 1_000),
+    row("array_queue", Carrier::ArrayQueue, 1, false, 4_000),
+    row("rtrb", Carrier::Rtrb, 1, false, 4_000),
     row("ring_adaptive", Carrier::RingAdaptive, 1, false, 2_000),
     row("ring_batch32", Carrier::Ring, WIDE, false, 600),
     row("ring_bare_batch32", Carrier::BareRing, WIDE, false, 600),
     row("rte_ring_batch32", Carrier::RteRing, WIDE, false, 600),
+    row("array_queue_batch32", Carrier::ArrayQueue, WIDE, false, 600),
+    row("rtrb_batch32", Carrier::Rtrb, WIDE, false, 600),
     row("raw_line_pause", Carrier::RawLine, 1, true, 1_000),
     row("ring_pause", Carrier::Ring, 1, true, 1_000),
-    row("ring_batch32_pause", Carrier::Ring, WIDE, true, 300),
     row("ring_bare_pause", Carrier::BareRing, 1, true, 1_000),
     row("rte_ring_pause", Carrier::RteRing, 1, true, 1_000),
     row("iceoryx2_pause", Carrier::Iceoryx2, 1, true, 500),
+    row("array_queue_pause", Carrier::ArrayQueue, 1, true, 1_000),
+    row("rtrb_pause", Carrier::Rtrb, 1, true, 1_000),
+    row("ring_adaptive_pause", Carrier::RingAdaptive, 1, true, 1_000),
+    row("ring_batch32_pause", Carrier::Ring, WIDE, true, 300),
+    row("ring_bare_batch32_pause", Carrier::BareRing, WIDE, true, 300),
+    row("rte_ring_batch32_pause", Carrier::RteRing, WIDE, true, 300),
+    row("array_queue_batch32_pause", Carrier::ArrayQueue, WIDE, true, 300),
+    row("rtrb_batch32_pause", Carrier::Rtrb, WIDE, true, 300),
     row("ring_doorbell_wake", Carrier::RingDoorbell, 1, false, 100),
     row("ring_futex_wake", Carrier::RingFutex, 1, false, 100),
     row("unix_datagram", Carrier::Socket, 1, false, 100),
@@ -84,7 +109,7 @@ pub struct Site<'a> {
     pub channels: &'a Channels,
     /// The buffers in hand between rounds.
     pub hand: Vec<Held>,
-    #[cfg(feature = "iceoryx2")]
+    #[cfg(feature = "peers")]
     pub ports: crate::iceoryx::Ports,
 }
 
@@ -103,7 +128,7 @@ impl Site<'_> {
             Carrier::Ring => self.play_ring(row, Spin::<PAUSE>, visitor),
             Carrier::RingAdaptive => {
                 let ids = self.ids()?;
-                let wait = Adaptive::new(self.bells, self.page(ids.0)?, ids, self.supervisor)?;
+                let wait = Adaptive::<PAUSE>::new(self.bells, self.page(ids.0)?, ids, self.supervisor)?;
                 self.play_ring(row, wait, visitor)
             }
             Carrier::RingDoorbell => {
@@ -116,11 +141,12 @@ impl Site<'_> {
                 let wait = Futex::new(self.page(mine)?, self.page(theirs)?);
                 self.play_ring(row, wait, visitor)
             }
-            #[cfg(feature = "iceoryx2")]
+            #[cfg(feature = "peers")]
             Carrier::Iceoryx2 => visitor.visit(&mut crate::iceoryx::PublishSubscribe::<PAUSE>::new(&self.ports)),
-            #[cfg(not(feature = "iceoryx2"))]
-            Carrier::Iceoryx2 => anyhow::bail!("built without feature iceoryx2"),
+            #[cfg(not(feature = "peers"))]
+            Carrier::Iceoryx2 => anyhow::bail!("built without feature peers"),
             Carrier::RteRing => anyhow::bail!("rte_ring has processes of its own"),
+            Carrier::ArrayQueue | Carrier::Rtrb => anyhow::bail!("{} joins threads, not processes", row.name),
             Carrier::Socket => visitor.visit(&mut Socket(self.channels, [0; 64])),
             Carrier::Pipe => visitor.visit(&mut Pipe(self.channels, [0; 64])),
         }

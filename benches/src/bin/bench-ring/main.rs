@@ -12,7 +12,7 @@
 mod chart;
 mod contenders;
 mod dpdk;
-#[cfg(feature = "iceoryx2")]
+#[cfg(feature = "peers")]
 mod iceoryx;
 mod kernel;
 mod lines;
@@ -97,7 +97,7 @@ fn measure(results: &mut Results, cores: (usize, usize)) -> Result<()> {
         supervisor: home.ours.as_fd(),
         channels: &channels,
         hand: shared::adopt(&home.arena)?,
-        #[cfg(feature = "iceoryx2")]
+        #[cfg(feature = "peers")]
         ports: iceoryx::Ports::open(std::process::id(), Which::A)?,
     };
     let mut partner = Partner::start(&home, &theirs, cores.1)?;
@@ -140,7 +140,7 @@ fn play(
             program.round(row.batch, row.pause, row.length).map_err(|e| Missing::Row(format!("{e:#}")))
         }
         (Carrier::RteRing, Err(reason)) => Err(Missing::Row(reason.clone())),
-        (Carrier::Iceoryx2, _) if !cfg!(feature = "iceoryx2") => {
+        (Carrier::Iceoryx2, _) if !cfg!(feature = "peers") => {
             Err(Missing::Row("built without feature iceoryx2; `make bench-ring` builds with it".to_owned()))
         }
         _ => {

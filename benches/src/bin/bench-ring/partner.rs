@@ -68,7 +68,8 @@ impl Partner {
     }
 }
 
-struct Answer(Length);
+/// Side B of a round.
+pub struct Answer(pub Length);
 
 impl Visitor for Answer {
     type Out = ();
@@ -100,10 +101,10 @@ pub fn serve(run: &str) -> Result<()> {
         supervisor: attached.supervisor.as_fd(),
         channels: &channels,
         hand: Vec::with_capacity(BATCH),
-        #[cfg(feature = "iceoryx2")]
+        #[cfg(feature = "peers")]
         ports: crate::iceoryx::Ports::open(run, Which::B)?,
     };
-    #[cfg(not(feature = "iceoryx2"))]
+    #[cfg(not(feature = "peers"))]
     let _ = run;
     println!("ready");
     for line in std::io::stdin().lock().lines() {

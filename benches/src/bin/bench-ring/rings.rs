@@ -37,8 +37,8 @@ impl<const PAUSE: bool> Wait for Spin<PAUSE> {
     }
 }
 
-/// Sleeps on the product's doorbell, after spinning for `SPIN` nanoseconds.
-pub struct Doorbell<'a, const SPIN: u64> {
+/// Sleeps on the product's doorbell, after spinning for `SPIN` nanoseconds, with or without `pause`.
+pub struct Doorbell<'a, const SPIN: u64, const PAUSE: bool> {
     bells: &'a Doorbells,
     bell: BorrowedFd<'a>,
     supervisor: BorrowedFd<'a>,
@@ -48,11 +48,11 @@ pub struct Doorbell<'a, const SPIN: u64> {
 }
 
 /// Spins first.
-pub type Adaptive<'a> = Doorbell<'a, SPIN_NS>;
+pub type Adaptive<'a, const PAUSE: bool> = Doorbell<'a, SPIN_NS, PAUSE>;
 /// Sleeps at once.
-pub type Asleep<'a> = Doorbell<'a, 0>;
+pub type Asleep<'a> = Doorbell<'a, 0, false>;
 
-impl<'a, const SPIN: u64> Doorbell<'a, SPIN> {
+impl<'a, const SPIN: u64, const PAUSE: bool> Doorbell<'a, SPIN, PAUSE> {
     pub fn new(
         bells: &'a Doorbells,
         page: &'static StagePage,
@@ -73,12 +73,13 @@ impl<'a, const SPIN: u64> Doorbell<'a, SPIN> {
     }
 }
 
-impl<const SPIN: u64> Wait for Doorbell<'_, SPIN> {
+impl<const SPIN: u64, const PAUSE: bool> Wait for Doorbell<'_, SPIN, PAUSE> {
     #[inline]
     fn nothing(&mut self, rx: &Consumer<'_>) {
         if SPIN > 0 {
             let now = now_ns();
             if now.wrapping_sub(*self.idle_since_ns.get_or_insert(now)) < SPIN {
+                idle::<PAUSE>();
                 return;
             }
         }

@@ -97,7 +97,11 @@ impl World {
         }
         assert!(!each || count == all, "{name}: {count} deaths over {all} instructions");
         assert!(last >= changes.last().copied(), "{name}: a death after each change of shared memory");
-        let how = if stride == 1 { "each".to_owned() } else { format!("each change, and strides of {stride}") };
+        let how = match stride {
+            1 => "each".to_owned(),
+            _ if stride > all => "each change".to_owned(),
+            _ => format!("each change, and strides of {stride}"),
+        };
         let (changes, s) = (changes.len(), begin.elapsed().as_secs_f64());
         say(&format!(
             "{name}: {own} instructions, {changes} changes of shared memory; {count} deaths, after {how} ({s:.1} s)"

@@ -10,6 +10,8 @@ const INSTRUCTIONS_MAX: u64 = 200_000;
 const AT_FULL_SPEED_S: u32 = 30;
 /// Exit code of a child that may not be traced.
 const REFUSED: i32 = 77;
+/// Exit code of a child whose operation failed an assertion.
+const FAILED: i32 = 101;
 
 /// A core for one tracer and its children: a step is two switches between them, several times cheaper on one core than
 /// across two. Tests run side by side, so each takes the core that the fewest others have.
@@ -60,8 +62,8 @@ impl Child {
     /// Forks a child that stops, then performs `op` and ends.
     fn spawn(op: &dyn Fn()) -> Self {
         // SAFETY: needed because a death is for a whole process. The child runs `op` alone, which touches its own copies
-        // and the shared arena, allocates nothing, and leaves through _exit, so that nothing of the parent's is dropped
-        // twice. It stops by `kill` and not by `raise`, which would add its own instructions behind the stop.
+        // and the shared arena, allocates nothing, and leaves through _exit, after a failed assertion too, so that nothing of
+        // the parent's is dropped twice and the test runner's frames above are never returned to. It stops by `kill` and not by `raise`, which would add its own instructions behind the stop.
         let pid = unsafe {
             let pid = libc::fork();
             if pid == 0 {
@@ -71,8 +73,8 @@ impl Child {
                 }
                 libc::alarm(AT_FULL_SPEED_S);
                 libc::kill(libc::getpid(), libc::SIGSTOP);
-                op();
-                libc::_exit(0);
+                let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(op)).is_ok();
+                libc::_exit(if held { 0 } else { FAILED });
             }
             pid
         };

@@ -54,8 +54,8 @@ pub fn the_consumer_of_batches_dies() -> Explored {
     the_consumer_dies(2)
 }
 
-/// (loom explores little here: a sweep reads words that others load and store. shuttle and `kill_step` cover it.)
-/// The supervisor dies during a sweep, while the dead producer's consumer goes on; its successor sweeps again.
+/// The supervisor dies during a sweep, while the dead producer's consumer goes on; its successor sweeps again. loom explores
+/// little here, since a sweep reads words that others load and store; shuttle and `kill_step` cover it.
 pub fn the_supervisor_dies() -> Explored {
     each_death(Explored { executions: 75, deaths: 4 }, |victim| {
         let shm = Shm::new(3, 0, P, 4, &[(P, C), (P, P)]);

@@ -40,15 +40,15 @@ macro_rules! scenarios {
 
 /// The longest first, so that they do not run alone at the end.
 const SCENARIOS: &[Scenario] = scenarios! {
-    frames: slots_are_attached a_frame_is_dissolved;
+    frames: slots_are_attached a_frame_is_dissolved a_frame_is_admitted a_frame_goes_home;
     replace: a_standby_takes_over;
     deaths: the_producer_dies the_consumer_of_batches_dies the_consumer_of_single_buffers_dies
         the_successor_dies_over_its_recovery_ring the_supervisor_dies a_late_sweep_leaves_the_successor_alone
         claims_of_earlier_incarnations_are_swept claims_of_earlier_incarnations_are_taken_over;
     flow: push_and_pop a_batch a_full_ring an_empty_ring many_laps the_end_after_many_laps a_second_push_is_poison
         a_stale_entry_is_poison a_damaged_lap_is_stepped_over an_index_out_of_range_is_poison;
-    replace: parked_comes_after_every_commit attaching_writes_nothing a_standby_is_numbered_at_its_activation;
-    frames: a_slot_that_went_home_is_nobodys a_frame_is_admitted a_journal_line_is_whole;
+    replace: parked_comes_after_every_commit a_standby_is_numbered_at_its_activation attaching_writes_nothing;
+    frames: a_slot_that_went_home_is_nobodys a_journal_line_is_whole;
     doorbell: no_commit_is_slept_over no_room_is_slept_over;
 };
 

@@ -46,8 +46,10 @@ fn run() -> Result<(), String> {
     let required = KILLS_PER_MINUTE * seconds / 60;
     let enough = supervisor.report.print(seconds, required);
     ended?;
-    if seconds >= 60 && !enough {
-        return Err(format!("fewer than {required} kills; the machine is too slow, or something else runs on it"));
+    // A short soak beside other tests may be slow; one that kills hardly anybody proves nothing.
+    let least = if seconds >= 60 { required } else { required / 5 };
+    if !enough && supervisor.report.kills() < least {
+        return Err(format!("fewer than {least} kills; the machine is too slow, or something else runs on it"));
     }
     Ok(())
 }

@@ -15,7 +15,8 @@ const TRIES: u32 = 64;
 pub fn ledger_json(arena: &Arena) -> Value {
     let ledger = arena.ledger(TRIES);
     let cells = || ledger.cells.iter().enumerate().filter_map(|(cell, n)| Some((Fate::from_cell(cell)?, *n)));
-    let total = |kind: FateKind| -> u64 { cells().filter(|(f, _)| f.kind == kind).map(|(_, n)| n).sum() };
+    let total =
+        |kind: FateKind| -> u64 { cells().filter(|(f, _)| f.kind == kind).fold(0, |sum, (_, n)| sum.wrapping_add(n)) };
     let by_reason = |kind: FateKind| -> Map<String, Value> {
         let mine = cells().filter(|(f, n)| f.kind == kind && *n > 0);
         mine.map(|(f, n)| (reason_name(f), json!(n))).collect()
