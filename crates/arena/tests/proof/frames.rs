@@ -136,7 +136,7 @@ fn find_whole_frames(shm: &Shm, tries: usize) -> Vec<u32> {
 /// rx-gateway dies before each store of an admission, while preprocess takes what comes; its successor, by words, roles and
 /// journal, finishes it once.
 pub fn a_frame_is_admitted() -> Explored {
-    each_death(Explored { executions: 60, deaths: 19 }, |victim| {
+    each_death(Explored { executions: 2_000, deaths: 19 }, |victim| {
         let shm = Shm::new(3, 0, R, 4, &[(R, P), (R, R)]);
         let table = shm.table();
         for (_, d) in table.iter() {
@@ -161,7 +161,12 @@ pub fn a_frame_is_admitted() -> Explored {
             assert_eq!((line.operation, line.index, line.value), (Operation::Admit, 0, 1));
             shm.gateway.repeat_admit(table, &line);
         }
-        // What the recovery ring does not bring is still half assembled: words and roles tell.
+        // What the recovery ring does not bring is half assembled, or became a head only now: words and roles tell.
+        let mut on_its_way = false;
+        shm.ring(0).for_each(|_, _| on_its_way = true);
+        if !on_its_way && table.get(0).is_some_and(|d| d.role() == Role::Head) {
+            heads.extend(table.adopt(0, who));
+        }
         let mut mine: Vec<_> = (0..3).filter_map(|i| assembling(&shm, i, who)).collect();
         if let Some(at) = mine.iter().position(|h| h.index() == 0) {
             let head = mine.swap_remove(at);
@@ -178,14 +183,21 @@ pub fn a_frame_is_admitted() -> Explored {
     })
 }
 
-/// The buffer as a fragment in the hand of rx-gateway's successor, if it is one.
+/// The buffer as a fragment in the hand of rx-gateway's successor, if it is one: half assembled, or in the middle of being
+/// attached.
 fn assembling(shm: &Shm, index: u32, who: Me) -> Option<Held> {
-    (shm.table().get(index)?.role() == Role::Assembling).then(|| shm.table().adopt(index, who)).flatten()
+    let d = shm.table().get(index)?;
+    if !matches!(d.role(), Role::Assembling | Role::Segment) {
+        return None;
+    }
+    let held = shm.table().adopt(index, who)?;
+    d.set_role(Role::Assembling);
+    Some(held)
 }
 
 /// tx dies before each store of its last work on a frame, fate and push home, while rx-gateway takes home what comes.
 pub fn a_frame_goes_home() -> Explored {
-    each_death(Explored { executions: 40, deaths: 3 }, |victim| {
+    each_death(Explored { executions: 1_200, deaths: 4 }, |victim| {
         // Ring 0: frames going home. Ring 1: slots, unused here. Ring 2: what tx's successor gets.
         let shm = Shm::new(1, 0, I, 4, &[(I, R), (R, P), (I, I)]);
         let hand = shm.hold(&[0], me(I, 1));
