@@ -38,7 +38,7 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) clippy -p arena --all-targets --features simulated-death,seeded-bugs -- -D warnings
-	$(CARGO) clippy -p benches --all-targets --features iceoryx2 -- -D warnings
+	$(CARGO) clippy -p benches --all-targets --features peers -- -D warnings
 
 # Licences, sources and banned crates. The advisory database needs a network that CI does not have: `cargo deny check` at home.
 deny:
@@ -107,14 +107,14 @@ fuzz:
 bench-baseline: deps build
 	$(CARGO) run --release -p integration-tests --bin bench-baseline
 
-# The peer that the ring is measured against; half a minute to install.
+# The peer that is no crate; half a minute to install.
 BENCH_PACKAGES := libdpdk-dev
 
 # What cannot be installed is a row of the table that says so, and a failure in the end.
 bench-ring:
 	-@deploy/deps.sh $(BENCH_PACKAGES)
-	$(CARGO) bench -p benches --bench ring -- --quiet
-	$(CARGO) run --release -p benches --features iceoryx2 --bin bench-ring
+	$(CARGO) bench -p benches --features peers --bench ring -- --quiet
+	$(CARGO) run --release -p benches --features peers --bin bench-ring
 
 deps:
 	@deploy/deps.sh valgrind $(BENCH_PACKAGES)

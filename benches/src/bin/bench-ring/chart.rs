@@ -31,8 +31,8 @@ pub fn svg(results: &Results) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
          font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"10\" y=\"22\" font-size=\"14\">One way between two processes on two cores, per buffer: \
-         median, and the 99th percentile as a tick</text>\n"
+         <text x=\"10\" y=\"22\" font-size=\"14\">One way between two processes (array_queue, rtrb: threads) on two \
+         cores, per buffer: median, and the 99th percentile as a tick</text>\n"
     );
     for (decade, label) in ["1 ns", "10 ns", "100 ns", "1 us", "10 us", "100 us", "1 ms"].into_iter().enumerate() {
         let at = LEFT + WIDTH * decade as f64 / DECADES;

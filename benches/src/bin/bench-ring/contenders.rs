@@ -2,7 +2,7 @@
 
 use crate::kernel::{Channels, Pipe, Socket};
 use crate::lines::{BareRing, RawLine};
-use crate::pair::{Length, Side};
+use crate::pair::{Length, Round, Side, answer, drive};
 use crate::rings::{Adaptive, Asleep, Futex, Rings, Spin, Wait};
 use crate::shared::{BATCH, Which, ends};
 use anyhow::{Context as _, Result};
@@ -98,6 +98,26 @@ pub const ROWS: [Contender; 30] = [
 pub trait Visitor {
     type Out;
     fn visit(self, side: &mut impl Side) -> Result<Self::Out>;
+}
+
+/// Side A of a round.
+pub struct Drive(pub Length);
+
+impl Visitor for Drive {
+    type Out = Round;
+    fn visit(self, side: &mut impl Side) -> Result<Round> {
+        drive(side, self.0)
+    }
+}
+
+/// Side B of a round.
+pub struct Answer(pub Length);
+
+impl Visitor for Answer {
+    type Out = ();
+    fn visit(self, side: &mut impl Side) -> Result<()> {
+        answer(side, self.0)
+    }
 }
 
 /// What one process has at hand.

@@ -1,6 +1,7 @@
 //! `make bench-ring`: the hop between two processes, over our ring and over what else there is.
 //!
-//! Two processes on two cores, one buffer (or batch) outstanding; a hop is half a round trip. All rows are measured in one
+//! Two processes (two threads, where a peer knows no processes) on two cores, one buffer (or batch) outstanding; a hop is
+//! half a round trip. All rows are measured in one
 //! run, in short rounds in turn. Prints a table, writes `benches/results/ring.json` and `ring.svg`, and ends with 1 if a
 //! bound is missed or a row could not be measured.
 #![forbid(unsafe_code)]
@@ -21,12 +22,14 @@ mod partner;
 mod results;
 mod rings;
 mod shared;
+#[cfg(feature = "peers")]
+mod threads;
 
 use anyhow::Result;
 use benches::{figures, machine};
-use contenders::{Carrier, ROWS, Site, Visitor};
+use contenders::{Carrier, Drive, ROWS, Site};
 use dpdk::RteRing;
-use pair::{Length, Round, Side, drive};
+use pair::Round;
 use partner::Partner;
 use results::Results;
 use serde_json::json;
@@ -76,18 +79,17 @@ fn run() -> Result<bool> {
     figures::conclude(&benches::root(), "ring", &machine, &results.json(), &results.figures())
 }
 
-struct Drive(Length);
-
-impl Visitor for Drive {
-    type Out = Round;
-    fn visit(self, side: &mut impl Side) -> Result<Round> {
-        drive(side, self.0)
-    }
+/// What side A plays with: the second process, `rte_ring`'s processes, the second thread.
+struct Partners {
+    process: Partner,
+    rte_ring: Result<RteRing, String>,
+    #[cfg(feature = "peers")]
+    threads: threads::Threads,
 }
 
 fn measure(results: &mut Results, cores: (usize, usize)) -> Result<()> {
     machine::pin(cores.0)?;
-    let mut rte_ring = RteRing::start(&benches::root(), cores).map_err(|e| format!("{e:#}"));
+    let rte_ring = RteRing::start(&benches::root(), cores).map_err(|e| format!("{e:#}"));
     let home = Home::create()?;
     let (channels, theirs) = kernel::Channels::pair()?;
     let mut site = Site {
@@ -100,13 +102,18 @@ fn measure(results: &mut Results, cores: (usize, usize)) -> Result<()> {
         #[cfg(feature = "peers")]
         ports: iceoryx::Ports::open(std::process::id(), Which::A)?,
     };
-    let mut partner = Partner::start(&home, &theirs, cores.1)?;
+    let mut partners = Partners {
+        process: Partner::start(&home, &theirs, cores.1)?,
+        rte_ring,
+        #[cfg(feature = "peers")]
+        threads: threads::Threads::start(home.arena.table(), cores.1)?,
+    };
     for round in 0..ROUNDS {
         for turn in 0..ROWS.len() {
             // The order alternates, so that who comes after whom favours nobody.
             let number = if round % 2 == 0 { turn } else { ROWS.len() - 1 - turn };
             let row = &mut results.rows[number];
-            match play(&mut site, &mut partner, &mut rte_ring, number) {
+            match play(&mut site, &mut partners, number) {
                 Ok(round) => row.add(&round),
                 Err(Missing::Row(reason)) => row.rounds_ns = Err(reason),
                 Err(Missing::Everything(error)) => return Err(error),
@@ -116,8 +123,10 @@ fn measure(results: &mut Results, cores: (usize, usize)) -> Result<()> {
     for held in site.hand {
         held.release();
     }
-    partner.finish()?;
-    rte_ring.map_or(Ok(()), RteRing::finish)
+    #[cfg(feature = "peers")]
+    partners.threads.finish()?;
+    partners.process.finish()?;
+    partners.rte_ring.map_or(Ok(()), RteRing::finish)
 }
 
 /// Why a round gave nothing.
@@ -128,23 +137,20 @@ enum Missing {
     Everything(anyhow::Error),
 }
 
-fn play(
-    site: &mut Site<'_>,
-    partner: &mut Partner,
-    rte_ring: &mut Result<RteRing, String>,
-    number: usize,
-) -> Result<Round, Missing> {
+fn play(site: &mut Site<'_>, partners: &mut Partners, number: usize) -> Result<Round, Missing> {
     let row = &ROWS[number];
-    match (row.carrier, rte_ring) {
+    match (row.carrier, &mut partners.rte_ring) {
         (Carrier::RteRing, Ok(program)) => {
             program.round(row.batch, row.pause, row.length).map_err(|e| Missing::Row(format!("{e:#}")))
         }
         (Carrier::RteRing, Err(reason)) => Err(Missing::Row(reason.clone())),
-        (Carrier::Iceoryx2, _) if !cfg!(feature = "peers") => {
-            Err(Missing::Row("built without feature iceoryx2; `make bench-ring` builds with it".to_owned()))
+        (carrier, _) if carrier.is_optional() && !cfg!(feature = "peers") => {
+            Err(Missing::Row("built without feature peers; `make bench-ring` builds with it".to_owned()))
         }
+        #[cfg(feature = "peers")]
+        (carrier, _) if carrier.is_in_process() => partners.threads.round(number).map_err(Missing::Everything),
         _ => {
-            partner.order(number, row.length).map_err(Missing::Everything)?;
+            partners.process.order(number, row.length).map_err(Missing::Everything)?;
             site.play(row, Drive(row.length)).map_err(Missing::Everything)
         }
     }

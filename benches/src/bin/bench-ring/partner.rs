@@ -1,8 +1,8 @@
 //! The second process: this executable again, attached to the same arena, told a round at a time what to answer.
 
-use crate::contenders::{ROWS, Site, Visitor};
+use crate::contenders::{Answer, ROWS, Site};
 use crate::kernel::Channels;
-use crate::pair::{Length, Side, answer};
+use crate::pair::Length;
 use crate::shared::{BATCH, Home, Which, attach};
 use anyhow::{Context as _, Result, bail};
 use arena::launch::VARIABLE;
@@ -65,16 +65,6 @@ impl Partner {
     pub fn finish(self) -> Result<()> {
         drop(self.orders);
         self.watch.join().map_err(|_| anyhow::anyhow!("the second process could not be waited for"))
-    }
-}
-
-/// Side B of a round.
-pub struct Answer(pub Length);
-
-impl Visitor for Answer {
-    type Out = ();
-    fn visit(self, side: &mut impl Side) -> Result<()> {
-        answer(side, self.0)
     }
 }
 

@@ -52,7 +52,7 @@ impl Row {
         let c = &self.contender;
         let of_clocked = |q| (!self.clocked_ns.is_empty()).then(|| quantile(&self.clocked_ns, q));
         json!({
-            "name": c.name, "batch": c.batch, "pause": c.pause,
+            "name": c.name, "batch": c.batch, "pause": c.pause, "in_process": c.carrier.is_in_process(),
             "trips": c.length.trips, "clocked_trips": c.length.clocked,
             "missing": self.rounds_ns.as_ref().err(),
             "min_ns": self.summary().ok().map(|s| s.0),
@@ -111,6 +111,8 @@ impl Results {
             ("ring.bare_hop_over_raw_line", "ring_bare", "raw_line"),
             ("ring.adaptive_hop_over_raw_line", "ring_adaptive", "raw_line"),
             ("ring.rte_ring_hop_over_raw_line", "rte_ring", "raw_line"),
+            ("ring.array_queue_hop_over_raw_line", "array_queue", "raw_line"),
+            ("ring.rtrb_hop_over_raw_line", "rtrb", "raw_line"),
             ("ring.hop_over_raw_line_pause", "ring_pause", "raw_line_pause"),
         ] {
             figures.push(Figure::new(name, middle(over, under), Required::Nothing));
@@ -135,19 +137,21 @@ impl Results {
         })
     }
 
-    /// The printed table.
+    /// The printed table. Its last column is the ratio of the two rows' medians; the figures take ratios round by round.
     pub fn table(&self) -> String {
         let raw = self.rounds("raw_line").map_or(f64::NAN, median);
-        let mut text = format!("{:<22} {:>9} {:>9} {:>9} {:>8}\n", "one way, ns", "min", "median", "p99", "/ raw");
+        let mut text = format!("{:<26} {:>9} {:>9} {:>9} {:>8}\n", "one way, ns", "min", "median", "p99", "/ raw");
         for row in &self.rows {
             let name = row.contender.name;
             let _ = match row.summary() {
                 Ok((least, median, p99)) => {
-                    writeln!(text, "{name:<22} {least:>9.1} {median:>9.1} {p99:>9.1} {:>8.2}", median / raw)
+                    writeln!(text, "{name:<26} {least:>9.1} {median:>9.1} {p99:>9.1} {:>8.2}", median / raw)
                 }
-                Err(reason) => writeln!(text, "{name:<22} failed: {reason}"),
+                Err(reason) => writeln!(text, "{name:<26} failed: {reason}"),
             };
         }
+        text += "array_queue*, rtrb*: between two threads of one process, all others between two processes\n\
+                 / raw: median over the median of raw_line, which is without pause\n";
         text
     }
 }

@@ -1,9 +1,8 @@
 //! The references inside one process: crossbeam's `ArrayQueue` and rtrb between side A's thread and a second thread of its
 //! process. Neither works between processes: what they consist of lies on one heap.
 
-use crate::contenders::{Carrier, Contender, ROWS, Visitor};
-use crate::pair::{Drive, Length, Round, Side, idle};
-use crate::partner::Answer;
+use crate::contenders::{Answer, Carrier, Contender, Drive, ROWS, Visitor};
+use crate::pair::{Length, Round, Side, idle};
 use crate::shared::{BATCH, CAPACITY, read_all};
 use anyhow::{Context as _, Result, anyhow, bail};
 use arena::descriptor::Table;
