@@ -1,10 +1,10 @@
 //! Any bytes as a ring and its descriptors, and any sequence of operations on them: whatever stands in shared memory, nothing
 //! panics, nothing is read or written outside, and nobody is handed an index that names nothing.
 
-use arena::descriptor::{DataRange, Descriptor, Fate, NONE, Role, Table};
+use arena::descriptor::{DataRange, Descriptor, Fate, Role, Table};
 use arena::reclaim::{Marks, reclaim};
 use arena::ring::{Consumer, Producer, Ring, RingId};
-use arena::sync::{AtomicU32, AtomicU64, Ordering};
+use arena::sync::{AtomicU64, Ordering};
 use arena::{Held, Me, Owner, OwnerId};
 
 const FROM: OwnerId = OwnerId(4);
@@ -43,20 +43,7 @@ struct Memory {
 }
 
 fn descriptor(owner: Owner, role: Role) -> Descriptor {
-    let d = Descriptor {
-        owner: AtomicU64::new(owner.pack()),
-        role: AtomicU32::new(role as u32),
-        slot: AtomicU32::new(NONE),
-        next: AtomicU32::new(NONE),
-        segments: AtomicU32::new(0),
-        data: AtomicU32::new(0),
-        fragment: AtomicU32::new(0),
-        fate: AtomicU64::new(0),
-        posted_at: AtomicU64::new(0),
-        attempts: AtomicU32::new(0),
-        interruptions: AtomicU32::new(0),
-        settled: AtomicU64::new(0),
-    };
+    let d = Descriptor::new(owner, role);
     d.set_data(DataRange { offset: 320, len: 64 });
     d
 }

@@ -136,6 +136,24 @@ pub struct DataRange {
 }
 
 impl Descriptor {
+    /// A descriptor in ordinary memory, for models and tests: no frame's, with this word and role.
+    pub fn new(owner: Owner, role: Role) -> Self {
+        Self {
+            owner: AtomicU64::new(owner.pack()),
+            role: AtomicU32::new(role as u32),
+            slot: AtomicU32::new(NONE),
+            next: AtomicU32::new(NONE),
+            segments: AtomicU32::new(0),
+            data: AtomicU32::new(0),
+            fragment: AtomicU32::new(0),
+            fate: AtomicU64::new(0),
+            posted_at: AtomicU64::new(0),
+            attempts: AtomicU32::new(0),
+            interruptions: AtomicU32::new(0),
+            settled: AtomicU64::new(0),
+        }
+    }
+
     /// The owner word as it is now.
     #[inline]
     pub fn owner(&self) -> Owner {

@@ -1,6 +1,6 @@
 //! The arena's parts in ordinary memory, the engines' atomics in them.
 
-use arena::descriptor::{Descriptor, NONE, Role, Table, is_attached};
+use arena::descriptor::{Descriptor, Role, Table, is_attached};
 use arena::gateway::{GatewayPage, StreamRow};
 use arena::page::ControlWord;
 use arena::reclaim::{Marks, Reclaimed, reclaim};
@@ -92,23 +92,6 @@ pub struct Shm {
     pub row: StreamRow,
 }
 
-fn descriptor(owner: Owner, role: Role) -> Descriptor {
-    Descriptor {
-        owner: AtomicU64::new(owner.pack()),
-        role: AtomicU32::new(role as u32),
-        slot: AtomicU32::new(NONE),
-        next: AtomicU32::new(NONE),
-        segments: AtomicU32::new(0),
-        data: AtomicU32::new(0),
-        fragment: AtomicU32::new(0),
-        fate: AtomicU64::new(0),
-        posted_at: AtomicU64::new(0),
-        attempts: AtomicU32::new(0),
-        interruptions: AtomicU32::new(0),
-        settled: AtomicU64::new(0),
-    }
-}
-
 impl Shm {
     /// `buffers` heads and `slots` slots, all with incarnation 0 of `owner`, and one ring for each of `ends`.
     pub fn new(buffers: u32, slots: u32, owner: OwnerId, capacity: usize, ends: &[(OwnerId, OwnerId)]) -> Arc<Self> {
@@ -121,7 +104,7 @@ impl Shm {
             ends: *ends,
         };
         let shm = Self {
-            descriptors: (0..buffers + slots).map(|i| descriptor(word, role(i))).collect(),
+            descriptors: (0..buffers + slots).map(|i| Descriptor::new(word, role(i))).collect(),
             buffers,
             rings: ends.iter().map(words).collect(),
             payloads: (0..buffers + slots).map(|_| Payload::new()).collect(),

@@ -1,8 +1,8 @@
 //! Rings and descriptors in ordinary memory, and what holds their handles.
 
-use arena::descriptor::{Descriptor, NONE, Role, Table};
+use arena::descriptor::{Descriptor, Role, Table};
 use arena::ring::{Ring, RingId};
-use arena::sync::{AtomicU32, AtomicU64, Ordering};
+use arena::sync::{AtomicU64, Ordering};
 use arena::{Held, Me, OwnerId};
 
 /// The producing stage of most tests.
@@ -29,20 +29,8 @@ pub struct Rig {
 }
 
 fn descriptor(owner: Me) -> Descriptor {
-    Descriptor {
-        owner: AtomicU64::new(arena::Owner { id: owner.id, incarnation: owner.incarnation, seq: 1 }.pack()),
-        role: AtomicU32::new(Role::Head as u32),
-        slot: AtomicU32::new(NONE),
-        next: AtomicU32::new(NONE),
-        segments: AtomicU32::new(0),
-        data: AtomicU32::new(0),
-        fragment: AtomicU32::new(0),
-        fate: AtomicU64::new(0),
-        posted_at: AtomicU64::new(0),
-        attempts: AtomicU32::new(0),
-        interruptions: AtomicU32::new(0),
-        settled: AtomicU64::new(0),
-    }
+    let word = arena::Owner { id: owner.id, incarnation: owner.incarnation, seq: 1 };
+    Descriptor::new(word, Role::Head)
 }
 
 impl Rig {
