@@ -1,4 +1,5 @@
-//! The Flumeway frame protocol over UDP, version 1: parse and build, nothing else.
+//! The Flumeway frame protocol over UDP, version 1: parse and build, nothing else. In modules of their own: the packet
+//! headers below UDP's payload ([`packet`]) and files of captured frames ([`pcap`]).
 //!
 //! `docs/PROTOCOL.md` describes every byte; this crate is its implementation for both sides. It owns no socket, keeps no
 //! clock and reassembles no request (the gateway does that in the packet buffers themselves).
@@ -25,9 +26,11 @@
 //! | `status` | status, reasons for drops and refusals |
 //! | `error` | everything that can be wrong with a datagram, each with a stable code |
 //! | `fragmenter`, `assembler` | for clients: one frame into datagrams, datagrams into one result |
+//! | [`packet`] | Ethernet, VLAN tags, IPv4, IPv6, UDP: for drivers that see whole frames |
+//! | [`pcap`] | headers of classic pcap files |
 //!
 //! Hot-path functions ([`RequestHeader::parse`], [`Request::authenticate`], [`ReplyHeader::write_header`],
-//! [`write_classes`], [`write_detections`]) neither allocate nor panic, whatever the bytes.
+//! [`write_classes`], [`write_detections`], all of [`packet`]) neither allocate nor panic, whatever the bytes.
 #![forbid(unsafe_code)]
 
 #[macro_use]
@@ -48,6 +51,9 @@ mod request;
 mod result;
 mod status;
 mod tensor;
+
+pub mod packet;
+pub mod pcap;
 
 pub use assembler::{CompleteReply, ReplyAssembler};
 pub use codes::UnknownName;
