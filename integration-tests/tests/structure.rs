@@ -24,14 +24,15 @@ const EDGES: &[(&str, &[&str])] = &[
     ("arena", &[]),
     ("wire", &[]),
     ("config", &[]),
+    ("acl", &["config"]),
     ("engines", &[]),
     ("stage", &["arena", "config"]),
-    ("ports", &["arena", "wire"]),
-    ("rx-gateway", &["arena", "config", "ports", "stage", "wire"]),
+    ("ports", &["acl", "arena", "wire"]),
+    ("rx-gateway", &["acl", "arena", "config", "ports", "stage", "wire"]),
     ("preprocess", &["arena", "config", "stage", "wire"]),
     ("infer", &["arena", "config", "engines", "stage", "wire"]),
     ("tx", &["arena", "config", "ports", "stage", "wire"]),
-    ("supervisor", &["arena", "config", "ports", "wire"]),
+    ("supervisor", &["acl", "arena", "config", "ports", "wire"]),
     ("flumeway", &["arena", "config", "ports", "supervisor", "wire"]),
 ];
 

@@ -115,12 +115,19 @@ impl Origin {
 
 /// `rings.capacity` as it is written in the file: `[rings] capacity`; `stream.7.policy`: `[[stream]] id = 7: policy`.
 fn key_as_written(key: &str) -> String {
+    if let Some(rule) = key.strip_prefix("ingress.acl.") {
+        return match rule.split_once('.') {
+            Some((number, key)) => format!("[[ingress.acl]] rule {number}: {key}"),
+            None => format!("[[ingress.acl]] rule {rule}"),
+        };
+    }
     let mut parts = key.splitn(3, '.');
     match (parts.next(), parts.next(), parts.next()) {
         (Some("stream"), Some("default"), None) => "[[stream]] id = \"default\"".to_owned(),
         (Some("stream"), Some("default"), Some(key)) => format!("[[stream]] id = \"default\": {key}"),
         (Some("stream"), Some(id), None) => format!("[[stream]] id = {id}"),
         (Some("stream"), Some(id), Some(key)) => format!("[[stream]] id = {id}: {key}"),
+        (Some("ingress"), Some("acl"), None) => "[[ingress.acl]]".to_owned(),
         (Some("stream"), None, None) => "[[stream]]".to_owned(),
         (Some(table), Some(key), None) => format!("[{table}] {key}"),
         (Some(table), Some(key), Some(inner)) => format!("[{table}] {key}.{inner}"),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use toml::de::DeValue;
 
+use crate::acl::{self, AclAction, AclRule};
 use crate::error::{ConfigError, Origin};
 use crate::general::Profile;
 use crate::memory::Arena;
@@ -70,6 +71,10 @@ pub struct Ingress {
     pub receive_buffer_bytes: u32,
     /// Longest UDP payload that is received whole.
     pub max_datagram_bytes: u32,
+    /// What becomes of packets that no rule of `acl` matches.
+    pub acl_policy: AclAction,
+    /// The access list; the first rule that matches decides.
+    pub acl: Vec<AclRule>,
 }
 
 impl Ingress {
@@ -79,6 +84,8 @@ impl Ingress {
             listen: SocketAddr::from(([0, 0, 0, 0], 9000)),
             receive_buffer_bytes: 4 << 20,
             max_datagram_bytes: MAX_DATAGRAM_BYTES,
+            acl_policy: AclAction::Allow,
+            acl: Vec::new(),
         }
     }
 
@@ -88,12 +95,15 @@ impl Ingress {
         section.set("listen", &mut ingress.listen)?;
         section.set("receive_buffer_bytes", &mut ingress.receive_buffer_bytes)?;
         section.set("max_datagram_bytes", &mut ingress.max_datagram_bytes)?;
+        section.set("acl_policy", &mut ingress.acl_policy)?;
+        ingress.acl = section.entries("acl", "ingress.acl", AclRule::read)?;
         Ok(ingress)
     }
 
     pub(crate) fn check(&self, at: &Origin) -> Result<(), ConfigError> {
         at.in_range("ingress.receive_buffer_bytes", self.receive_buffer_bytes, 4096..=1 << 30)?;
-        at.in_range("ingress.max_datagram_bytes", self.max_datagram_bytes, 256..=MAX_DATAGRAM_BYTES)
+        at.in_range("ingress.max_datagram_bytes", self.max_datagram_bytes, 256..=MAX_DATAGRAM_BYTES)?;
+        acl::check(&self.acl, at)
     }
 }
 

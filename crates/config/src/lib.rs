@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod acl;
 mod error;
 mod facts;
 mod files;
@@ -35,6 +36,7 @@ mod supervisor;
 mod topology;
 mod value;
 
+pub use acl::{AclAction, AclRule, MAX_ACL_RULES, PortRange, Protocol, Rate};
 pub use error::{ConfigError, Origin};
 pub use facts::{DescribeError, MachineFacts, ModelFacts};
 pub use general::{Cores, General, PinnedCores, Profile, Wait};

@@ -236,8 +236,9 @@ impl Pipeline {
 
 /// Every key there is, dotted, those of `[[stream]]` as `stream.policy`.
 pub fn known_keys() -> BTreeSet<String> {
-    // An entry with nothing but an id is a complete file; the tests of this crate hold that.
-    let read = Pipeline::read("[[stream]]\nid = \"default\"", Path::new(""), "");
+    // Entries with nothing but what they must have are a complete file; the tests of this crate hold that.
+    let text = "[[stream]]\nid = \"default\"\n[[ingress.acl]]\naction = \"allow\"";
+    let read = Pipeline::read(text, Path::new(""), "");
     let (_, mut known) = read.unwrap_or_else(|_| (Pipeline::default_with(Engine::Null), BTreeSet::new()));
     known.insert("stream.id".to_owned());
     known

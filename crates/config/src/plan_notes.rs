@@ -13,6 +13,7 @@ pub(crate) fn notes(pipeline: &Pipeline, machine: &MachineFacts, topology: &Topo
         receive_buffer(plan),
         large_frames(pipeline, plan),
         cores(topology),
+        access_list(pipeline),
     ];
     found.into_iter().flatten().collect()
 }
@@ -87,6 +88,14 @@ fn cores(topology: &Topology) -> Option<Note> {
         level: Level::Advice,
         message: format!("the {} stages share cores, which costs latency", topology.instances.len()),
         remedy: format!("a machine with {} cores gives each its own", topology.instances.len() + 1),
+    })
+}
+
+fn access_list(pipeline: &Pipeline) -> Option<Note> {
+    crate::acl::changes_nothing(&pipeline.ingress.acl, pipeline.ingress.acl_policy).then(|| Note {
+        level: Level::Warning,
+        message: "the access list only allows, and what matches no rule is allowed too: it changes nothing".to_owned(),
+        remedy: "write [ingress] acl_policy = \"deny\"".to_owned(),
     })
 }
 

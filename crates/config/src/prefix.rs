@@ -29,6 +29,21 @@ pub enum PrefixError {
 }
 
 impl Prefix {
+    /// The lowest address: its bits behind the prefix are 0.
+    pub fn network(&self) -> IpAddr {
+        self.0.network()
+    }
+
+    /// How many leading bits all its addresses share.
+    pub fn length(&self) -> u8 {
+        self.0.prefix_len()
+    }
+
+    /// Whether it holds IPv4 addresses.
+    pub fn is_ipv4(&self) -> bool {
+        matches!(self.0, IpNet::V4(_))
+    }
+
     /// Whether `address` lies in the prefix. IPv4 addresses mapped into IPv6, as a socket bound to `[::]` reports them,
     /// count as the IPv4 addresses they are.
     pub fn contains(&self, address: IpAddr) -> bool {

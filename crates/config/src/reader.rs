@@ -28,6 +28,8 @@ pub(crate) struct Section<'d, 't> {
     text: &'t str,
     table: Option<&'d DeTable<'t>>,
     asked: Vec<&'static str>,
+    /// Keys that hold lists of tables.
+    lists: Vec<&'static str>,
     pub origin: &'d mut Origin,
     known: &'d mut BTreeSet<String>,
 }
@@ -81,6 +83,7 @@ impl<'t> Document<'t> {
             text: self.text,
             table,
             asked: Vec::new(),
+            lists: Vec::new(),
             origin: &mut self.origin,
             known: &mut self.known,
         };
@@ -126,6 +129,7 @@ impl<'t> Document<'t> {
                 text: self.text,
                 table: Some(table),
                 asked: vec!["id"],
+                lists: Vec::new(),
                 origin: &mut self.origin,
                 known: &mut self.known,
             };
@@ -177,6 +181,44 @@ impl Section<'_, '_> {
         Ok(())
     }
 
+    /// Reads each table of the list `key` with `read`, in the order of the file. `kind` is the dotted name of such a table.
+    pub fn entries<T>(
+        &mut self,
+        key: &'static str,
+        kind: &'static str,
+        mut read: impl FnMut(&mut Section<'_, '_>) -> Result<T, ConfigError>,
+    ) -> Result<Vec<T>, ConfigError> {
+        self.lists.push(key);
+        let Some(value) = self.table.and_then(|table| table.get(key)) else {
+            return Ok(Vec::new());
+        };
+        let path = self.path_of(key);
+        self.origin.record(&path, self.text, &value.span());
+        let no_list = |origin: &Origin| {
+            origin.error(&path, "is no list of tables", format!("write [[{kind}]], with two brackets"))
+        };
+        let array = value.get_ref().as_array().ok_or_else(|| no_list(self.origin))?;
+        let mut entries = Vec::with_capacity(array.len());
+        for (n, entry) in array.iter().enumerate() {
+            let table = entry.get_ref().as_table().ok_or_else(|| no_list(self.origin))?;
+            let path = format!("{path}.{}", n + 1);
+            self.origin.record(&path, self.text, &entry.span());
+            let mut section = Section {
+                path,
+                kind,
+                text: self.text,
+                table: Some(table),
+                asked: Vec::new(),
+                lists: Vec::new(),
+                origin: &mut *self.origin,
+                known: &mut *self.known,
+            };
+            entries.push(read(&mut section)?);
+            section.finish()?;
+        }
+        Ok(entries)
+    }
+
     /// The dotted name of `key` in this table, as [`Origin`] knows it.
     pub fn path_of(&self, key: &str) -> String {
         format!("{}.{key}", self.path)
@@ -189,15 +231,16 @@ impl Section<'_, '_> {
         let Some(table) = self.table else {
             return Ok(());
         };
-        let unknown = table.keys().filter(|key| !self.asked.contains(&key.get_ref().as_ref()));
+        let asked = [self.asked.as_slice(), &self.lists].concat();
+        let unknown = table.keys().filter(|key| !asked.contains(&key.get_ref().as_ref()));
         let Some(key) = unknown.min_by_key(|key| key.span().start) else {
             return Ok(());
         };
         let path = self.path_of(key.get_ref());
         self.origin.record(&path, self.text, &key.span());
-        let remedy = match suggest::nearest(key.get_ref(), &self.asked) {
+        let remedy = match suggest::nearest(key.get_ref(), &asked) {
             Some(known) => format!("write {known}"),
-            None => format!("remove it; the keys here are {}", self.asked.join(", ")),
+            None => format!("remove it; the keys here are {}", asked.join(", ")),
         };
         Err(self.origin.error(&path, "is not a known key", remedy))
     }

@@ -9,6 +9,8 @@ use crate::stream::Stream;
 /// Keys besides those of `[[stream]]` that rx-gateway or the supervisor take over while they run. All others shape
 /// memory, processes or sockets, or are read once by a stage when it starts.
 pub const LIVE_KEYS: &[&str] = &[
+    "ingress.acl",
+    "ingress.acl_policy",
     "limits.assembly_timeout_ms",
     "supervisor.heartbeat_timeout_ms",
     "supervisor.drain_ms",
