@@ -334,6 +334,14 @@ impl Arena {
         unsafe { packets.bytes(u64::from(index) * BUFFER_BYTES, BUFFER_BYTES as usize) }
     }
 
+    /// A packet buffer that a dead incarnation of `me` held, or that `me` holds, to look at before it is adopted.
+    pub fn packet_at(&self, index: u32, me: Me) -> Option<&[u8]> {
+        let word = self.table().get(index).filter(|_| index < self.geometry().buffers)?.owner();
+        let packets = self.packets.as_ref().filter(|_| word.is(me) || word.is_older(me))?;
+        // SAFETY: the word names this stage, whose other incarnations are dead: nobody else writes to the buffer.
+        Some(unsafe { packets.bytes(u64::from(index) * BUFFER_BYTES, BUFFER_BYTES as usize) })
+    }
+
     /// A packet buffer of a frame that the supervisor holds (quarantine), as a copy.
     pub fn packet_copy(&self, index: u32) -> Option<Vec<u8>> {
         let packets = self.packets.as_ref().filter(|_| index < self.geometry().buffers)?;

@@ -129,5 +129,13 @@ counters! {
         TooLarge = "too_large",
         /// It contradicts an earlier fragment of its frame.
         Contradicts = "contradicts_fragment",
+        /// A fragment of an IP packet: not reassembled here.
+        IpFragment = "ip_fragment",
+        /// No UDP datagram in an IP packet, or headers that contradict each other.
+        Headers = "bad_headers",
+        /// The access list denies it.
+        Denied = "access_denied",
+        /// Its sender sends more than the access list's rate.
+        Limited = "access_limited",
     }
 }

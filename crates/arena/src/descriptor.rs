@@ -10,6 +10,7 @@
 //! | next, segments, data, fragment | rx-gateway | before ATTACHED is stored, or before the head is pushed |
 //! | fate | whoever ends the frame | once, before the head goes on |
 //! | settled | tx | before the head goes home |
+//! | `posted_at` | whoever gives the buffer to a device queue | before the word names that queue, see `device.rs` |
 //! | attempts, interruptions | supervisor | while the stage that held the frame is dead |
 
 use crate::owner::{Me, Owner, OwnerId};
@@ -116,7 +117,7 @@ pub struct Descriptor {
     pub fragment: AtomicU32,
     /// How the frame ended: the ledger's cell, 0 while it has not.
     pub fate: AtomicU64,
-    /// Position at which a device ring was given this buffer.
+    /// Position at which a device ring was given this buffer, see [`crate::device::Posted`].
     pub posted_at: AtomicU64,
     /// Deaths that this frame is held to have caused.
     pub attempts: AtomicU32,

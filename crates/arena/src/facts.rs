@@ -5,7 +5,7 @@
 //! do not name fails a test. `layouts/` holds the facts of each layout version as text, and a test compares them.
 
 use crate::descriptor::{Descriptor, Fate, FateKind, NONE, Role};
-use crate::gateway::{GatewayPage, HISTORY, Journal, NO_STREAM, Operation, StreamRow, VERDICTS};
+use crate::gateway::{ACL_CELLS, GatewayPage, HISTORY, Journal, NO_STREAM, Operation, StreamRow, VERDICTS};
 use crate::histogram::{BUCKETS, Histogram};
 use crate::layout::{BUFFER_BYTES, Cursor, DATA_OFFSET, Header, MAGIC, SupervisorPage, TENSOR_ALIGN};
 use crate::meta::{Extension, FrameMeta, Moment, WORDS};
@@ -73,7 +73,7 @@ shared_types! {
     }
     FlightEvent { time_ns, what }
     Histogram { count, sum_ns, max_ns, buckets }
-    GatewayPage { journal, received, cells, packets }
+    GatewayPage { journal, received, cells, packets, acl_hits }
     Journal { commit, index_seq, cell_extra, value, finished }
     StreamRow { used, peer, stream, session, last_seen_ns, finished, ids }
     Descriptor {
@@ -125,6 +125,7 @@ pub const NUMBERS: &[(&str, u64)] = &[
     ("cells of the ledger", Fate::CELLS as u64),
     ("cell of dropped, reason 5", Fate { kind: FateKind::Dropped, reason: 5 }.cell() as u64),
     ("verdicts", VERDICTS as u64),
+    ("counters of the access list", ACL_CELLS as u64),
     ("ids of finished frames per stream", HISTORY as u64),
     ("no stream row", NO_STREAM as u64),
     ("counters of a stage page", COUNTERS as u64),
@@ -138,6 +139,9 @@ pub const NUMBERS: &[(&str, u64)] = &[
     ("extension word of the metadata's checksum", crate::record::META_CHECK as u64),
     ("extension word of the place's checksum", crate::record::PLACE_CHECK as u64),
     ("extension word of the frame's earlier arrival", crate::record::EARLY as u64),
+    ("extension word of the link", crate::meta::LINK as u64),
+    ("owner id of the receiving side of device queue 0", OwnerId::device_rx(0).0 as u64),
+    ("owner id of the sending side of device queue 0", OwnerId::device_tx(0).0 as u64),
     ("flag reply-on-drop", FrameMeta::REPLY_ON_DROP as u64),
     ("flag mac", FrameMeta::MAC as u64),
 ];

@@ -16,6 +16,8 @@ use crate::sync::{AtomicU64, Ordering};
 
 /// Packet verdicts counted.
 pub const VERDICTS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
+/// Counters of the access list: one for each rule, and the last one for its policy.
+pub const ACL_CELLS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 513 };
 /// Finished frame ids kept per stream.
 pub const HISTORY: usize = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
 
@@ -171,13 +173,15 @@ pub struct GatewayPage {
     pub cells: [AtomicU64; Fate::CELLS],
     /// Packets by verdict; the numbers are rx-gateway's.
     pub packets: [AtomicU64; VERDICTS],
+    /// Packets that each rule of the access list decided in this stage; the last cell is the policy's.
+    pub acl_hits: [AtomicU64; ACL_CELLS],
 }
 
 /// A fresh page in ordinary memory, for models and tests.
 impl Default for GatewayPage {
     fn default() -> Self {
         let [received] = zeros();
-        Self { journal: Journal::new(), received, cells: zeros(), packets: zeros() }
+        Self { journal: Journal::new(), received, cells: zeros(), packets: zeros(), acl_hits: zeros() }
     }
 }
 

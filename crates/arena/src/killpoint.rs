@@ -52,6 +52,14 @@ kill_points! {
     Dissolving = "dissolving",
     /// The counters of a finished frame are set, nothing of it is free yet.
     Counted = "counted",
+    /// The buffer's word names a device queue, that queue's producer does not include it yet.
+    DeviceNamed = "device-named",
+    /// A device queue's producer includes the buffer, the kernel has not been kicked.
+    DevicePosted = "device-posted",
+    /// A completion's frame is settled, its word still names the device.
+    DeviceSettled = "device-settled",
+    /// The word of what came back from a device is mine, the queue's consumer not yet stored.
+    DeviceClaimed = "device-claimed",
 }
 
 impl KillPoint {

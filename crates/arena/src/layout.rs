@@ -16,7 +16,8 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"FLUMEWAY");
 /// |---:|---|
 /// | 1 | first |
 /// | 2 | extension words 26-28: checksums over a record's immutable part, and a frame's earlier arrival |
-pub const LAYOUT_VERSION: u32 = 2;
+/// | 3 | extension words 29-31: the link that a frame came by; several rx-gateways, each with its ledger and streams |
+pub const LAYOUT_VERSION: u32 = 3;
 /// Stride of the packet buffers.
 pub const BUFFER_BYTES: u64 = 4096;
 /// Where a driver puts a packet's payload: 64 B mempool object header, 128 B `rte_mbuf`, 128 B headroom.

@@ -21,6 +21,9 @@ pub mod attach;
 pub mod audit;
 pub mod counters;
 pub mod descriptor;
+pub mod device;
+#[cfg(not(any(loom, shuttle)))]
+pub mod device_ring;
 pub mod doorbell;
 #[cfg(not(any(loom, shuttle)))]
 pub mod facts;

@@ -39,6 +39,44 @@ impl Address {
     }
 }
 
+/// How a frame came in on a link that a driver drives itself: what a reply's own headers are made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Who sent it: the request's source address.
+    pub peer_mac: [u8; 6],
+    /// Our interface, as the request addressed it.
+    pub local_mac: [u8; 6],
+    /// VLAN tags, the outer one first, each `tpid:16 | tci:16`; 0 = none (IEEE 802.1Q).
+    pub tags: [u32; 2],
+    /// Device queue that it came in by.
+    pub queue: u8,
+}
+
+impl Link {
+    const PRESENT: u64 = 1 << 56;
+
+    fn to_words(link: Option<Self>) -> [u64; 3] {
+        let mac = |m: [u8; 6]| m.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        link.map_or([0; 3], |l| {
+            let first = Self::PRESENT | u64::from(l.queue) << 48 | mac(l.peer_mac);
+            [first, mac(l.local_mac), u64::from(l.tags[0]) << 32 | u64::from(l.tags[1])]
+        })
+    }
+
+    fn from_words(w: [u64; 3]) -> Option<Self> {
+        let mac = |word: u64| {
+            let [_, _, mac @ ..] = word.to_be_bytes();
+            mac
+        };
+        (w[0] & Self::PRESENT != 0).then(|| Self {
+            peer_mac: mac(w[0]),
+            local_mac: mac(w[1]),
+            tags: [(w[2] >> 32) as u32, w[2] as u32],
+            queue: (w[0] >> 48) as u8,
+        })
+    }
+}
+
 /// The immutable part of a frame's metadata; rx-gateway writes it for each fragment it keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrameMeta {
@@ -76,6 +114,8 @@ pub struct FrameMeta {
     pub reply_to: Address,
     /// Our own address that it was sent to, so that the reply comes from there.
     pub local: Address,
+    /// The link that it came by; `None`: the kernel's socket.
+    pub link: Option<Link>,
 }
 
 impl FrameMeta {
@@ -83,7 +123,12 @@ impl FrameMeta {
     pub const REPLY_ON_DROP: u8 = 1;
     /// The request carried a MAC; the reply does too.
     pub const MAC: u8 = 2;
-    pub(crate) const WORDS: usize = 19;
+    pub(crate) const WORDS: usize = 22;
+
+    /// Extension word of metadata word `i`: the link lies behind what changes during a frame's life.
+    pub(crate) const fn place(i: usize) -> usize {
+        if i < Moment::Admitted as usize { i } else { LINK + i - Moment::Admitted as usize }
+    }
 
     pub(crate) fn to_words(self) -> [u64; Self::WORDS] {
         let a = u64::from(self.stream) << 32
@@ -106,6 +151,7 @@ impl FrameMeta {
         w[10..13].copy_from_slice(&self.peer.0);
         w[13..16].copy_from_slice(&self.reply_to.0);
         w[16..19].copy_from_slice(&self.local.0);
+        w[19..22].copy_from_slice(&Link::to_words(self.link));
         w
     }
 
@@ -128,6 +174,7 @@ impl FrameMeta {
             peer: Address([w[10], w[11], w[12]]),
             reply_to: Address([w[13], w[14], w[15]]),
             local: Address([w[16], w[17], w[18]]),
+            link: Link::from_words([w[19], w[20], w[21]]),
         }
     }
 }
@@ -152,6 +199,8 @@ pub enum Moment {
 pub(crate) const INPUT: usize = 24;
 /// Bytes of results in the slot's output area.
 pub(crate) const OUTPUT_BYTES: usize = 25;
+/// First of the three words of the link that the frame came by.
+pub(crate) const LINK: usize = 29;
 
 /// A buffer's extension record. The first words are the immutable part: [`crate::record`] writes and reads them, checked.
 #[repr(C, align(64))]
@@ -239,7 +288,15 @@ mod tests {
             peer: Address::new("1.2.3.4:5".parse().unwrap()),
             reply_to: Address::NONE,
             local: Address::new("[::1]:7".parse().unwrap()),
+            link: Some(Link {
+                peer_mac: [2, 3, 4, 5, 6, 7],
+                local_mac: [0xff, 0, 1, 2, 3, 4],
+                tags: [0x88a8_2fff, 0x8100_0001],
+                queue: 63,
+            }),
         };
         assert_eq!(FrameMeta::from_words(&meta.to_words()), meta);
+        let without = FrameMeta { link: None, ..meta };
+        assert_eq!(FrameMeta::from_words(&without.to_words()), without);
     }
 }

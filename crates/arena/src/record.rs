@@ -2,7 +2,7 @@
 //!
 //! | word of the extension | holds |
 //! |---|---|
-//! | 0-18 | [`FrameMeta`] |
+//! | 0-18, 29-31 | [`FrameMeta`] |
 //! | [`META_CHECK`] | checksum over those and the buffer's index |
 //! | [`PLACE_CHECK`] | checksum over the descriptor's `data` and `fragment`, and the buffer's index |
 //! | [`EARLY`] | how much earlier the frame's first packet came than this one, microseconds, and its own check |
@@ -101,8 +101,8 @@ impl Extension {
     #[inline]
     pub fn write_record(&self, index: u32, d: &Descriptor, meta: &FrameMeta, place: Place) {
         let words = meta.to_words();
-        for (at, word) in words.iter().enumerate() {
-            self.set_word(at, *word);
+        for (i, word) in words.iter().enumerate() {
+            self.set_word(FrameMeta::place(i), *word);
         }
         let fragment = u32::from(place.fragment) << 16 | u32::from(place.count);
         d.set_data(place.data);
@@ -117,8 +117,8 @@ impl Extension {
     #[inline]
     pub fn read_record(&self, index: u32, d: &Descriptor) -> Result<(FrameMeta, Place), Damaged> {
         let mut words = [0; FrameMeta::WORDS];
-        for (word, cell) in words.iter_mut().zip(&self.words) {
-            *word = cell.load(Ordering::Relaxed);
+        for (i, word) in words.iter_mut().enumerate() {
+            *word = self.word(FrameMeta::place(i));
         }
         let early = self.word(EARLY);
         let early_us = (early >> 32) as u32;

@@ -23,30 +23,36 @@ const MAX_FRAME_BYTES: u32 = 64 << 20;
 
 /// How packets come in and go out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Driver {
     /// The best driver that works here.
     Auto,
     /// Ordinary UDP sockets.
     Udp,
+    /// Kernel bypass on a stock kernel, see `[af_xdp]`.
+    AfXdp,
 }
 
 /// Drivers that the design names and this release lacks.
-const LATER_DRIVERS: [&str; 5] = ["af_xdp", "dpdk", "rdma", "tcp", "replay"];
+const LATER_DRIVERS: [&str; 4] = ["dpdk", "rdma", "tcp", "replay"];
 
 impl Driver {
+    const ALL: [Self; 3] = [Self::Auto, Self::Udp, Self::AfXdp];
+    const WORDS: [&str; 3] = ["auto", "udp", "af_xdp"];
+
     /// The word that stands for this driver in configuration and print.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Udp => "udp",
+            Self::AfXdp => "af_xdp",
         }
     }
 }
 
 impl Value for Driver {
     fn wanted() -> String {
-        "\"auto\" or \"udp\"".to_owned()
+        crate::suggest::one_of(&Self::WORDS)
     }
 
     fn read(value: &DeValue<'_>) -> Result<Self, Mistake> {
@@ -54,7 +60,7 @@ impl Value for Driver {
             Some(name) if LATER_DRIVERS.contains(&name) => {
                 Err(Mistake::new("comes with a later release", format!("write {}", Self::wanted())))
             }
-            _ => crate::value::read_word(value, &[Self::Auto, Self::Udp], &["auto", "udp"]),
+            _ => crate::value::read_word(value, &Self::ALL, &Self::WORDS),
         }
     }
 }

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod acl;
+mod af_xdp;
 mod error;
 mod facts;
 mod files;
@@ -37,6 +38,7 @@ mod topology;
 mod value;
 
 pub use acl::{AclAction, AclRule, MAX_ACL_RULES, PortRange, Protocol, Rate};
+pub use af_xdp::{AfXdp, DeviceFacts, Neighbour, XdpMode, ZeroCopy};
 pub use error::{ConfigError, Origin};
 pub use facts::{DescribeError, MachineFacts, ModelFacts};
 pub use general::{Cores, General, PinnedCores, Profile, Wait};

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::af_xdp::{AfXdp, DeviceFacts};
 use crate::error::{ConfigError, Origin};
 use crate::facts::ModelFacts;
 use crate::files;
@@ -36,6 +37,8 @@ pub struct Pipeline {
     pub rings: Rings,
     /// `[ingress]`
     pub ingress: Ingress,
+    /// `[af_xdp]`
+    pub af_xdp: AfXdp,
     /// `[limits]`
     pub limits: Limits,
     /// `[preprocess]`
@@ -53,6 +56,9 @@ pub struct Pipeline {
     /// What the network takes and gives; [`Self::resolve`] fills it in, and no key of the file does.
     #[serde(default)]
     pub model: Option<ModelFacts>,
+    /// The interface that a driver of its own drives; the supervisor fills it in, and no key of the file does.
+    #[serde(default)]
+    pub device: Option<DeviceFacts>,
     /// Where each key stands in the file.
     #[serde(skip)]
     pub origin: Origin,
@@ -105,6 +111,7 @@ impl Pipeline {
             arena: Arena::defaults(profile),
             rings: Rings::defaults(profile),
             ingress: Ingress::defaults(),
+            af_xdp: AfXdp::defaults(),
             limits: Limits::defaults(profile),
             preprocess: Preprocess::defaults(),
             infer: Infer { engine, ..Infer::defaults() },
@@ -113,6 +120,7 @@ impl Pipeline {
             streams: Vec::new(),
             supervisor: Supervisor::defaults(&general.name, Path::new("")),
             model: None,
+            device: None,
             origin: Origin::default(),
             general,
         }
@@ -136,6 +144,7 @@ impl Pipeline {
         self.rings.check(at)?;
         self.arena.check(at, &self.rings)?;
         self.ingress.check(at)?;
+        self.af_xdp.check(at)?;
         self.limits.check(at, &self.arena, &self.ingress)?;
         self.preprocess.check(at)?;
         self.infer.check(at)?;
@@ -207,6 +216,7 @@ impl Pipeline {
             arena: document.section("arena", |section| Arena::read(section, profile))?,
             rings: document.section("rings", |section| Rings::read(section, profile))?,
             ingress: document.section("ingress", Ingress::read)?,
+            af_xdp: document.section("af_xdp", AfXdp::read)?,
             limits: document.section("limits", |section| Limits::read(section, profile))?,
             preprocess: document.section("preprocess", Preprocess::read)?,
             infer: document.section("infer", Infer::read)?,
@@ -215,6 +225,7 @@ impl Pipeline {
             streams: Vec::new(),
             supervisor: document.section("supervisor", |section| Supervisor::read(section, &name, base_dir))?,
             model: None,
+            device: None,
             origin: Origin::default(),
         };
         let mut base = Stream::defaults();

@@ -23,6 +23,80 @@ pub enum PortError {
         /// The kernel's answer.
         source: Errno,
     },
+    /// A system call of AF_XDP failed.
+    #[error("af_xdp: {call}: {source}")]
+    Device {
+        /// The call.
+        call: &'static str,
+        /// The kernel's answer.
+        source: Errno,
+    },
+    /// No AF_XDP in this kernel.
+    #[error(
+        "this kernel has no AF_XDP (CONFIG_XDP_SOCKETS); write driver = \"udp\", or boot a kernel of 5.11 or later that has it"
+    )]
+    NoAfXdp,
+    /// The supervisor lacks privilege.
+    #[error(
+        "af_xdp needs CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF in the supervisor (not in the stages); start `flumeway run` as root, \
+         or write driver = \"udp\""
+    )]
+    NotPermitted,
+    /// Another socket is bound to the queue.
+    #[error(
+        "queue {queue} of {interface} is taken by another AF_XDP socket; stop that program (`ss --xdp -p` names it), or choose \
+         other [ingress.af_xdp] queues"
+    )]
+    QueueTaken {
+        /// Interface.
+        interface: String,
+        /// Queue.
+        queue: u32,
+    },
+    /// The interface has no such queue.
+    #[error(
+        "{interface} has no queue {queue}, or it cannot carry AF_XDP; `ethtool -l {interface}` shows how many it has: choose \
+         others in [ingress.af_xdp] queues"
+    )]
+    NoQueue {
+        /// Interface.
+        interface: String,
+        /// Queue.
+        queue: u32,
+    },
+    /// The driver copies.
+    #[error(
+        "{interface}: its driver has no zero copy for AF_XDP; write [ingress.af_xdp] zero_copy = \"auto\" or \"off\""
+    )]
+    NoZeroCopy {
+        /// Interface.
+        interface: String,
+    },
+    /// The packets cannot be pinned.
+    #[error(
+        "the kernel will not lock {mib} MiB of packet buffers for af_xdp; raise RLIMIT_MEMLOCK (`ulimit -l unlimited`, systemd: \
+         LimitMEMLOCK=infinity), or lower [arena] buffers"
+    )]
+    Locked {
+        /// Size.
+        mib: u64,
+    },
+    /// A queue number that no owner id can be had for.
+    #[error("af_xdp: queue {queue} is beyond the {max} that are supported; choose others in [ingress.af_xdp] queues", max = arena::device::MAX_QUEUES)]
+    Queue {
+        /// Its number.
+        queue: u32,
+    },
+    /// A cursor in a device's ring cannot be.
+    #[error(
+        "af_xdp: the cursors of ring {ring} of queue {queue} contradict each other: somebody wrote over the ring; restart the pipeline"
+    )]
+    Ring {
+        /// The queue.
+        queue: u32,
+        /// Which of its rings.
+        ring: &'static str,
+    },
     /// Shared memory for the driver's vectors cannot be had.
     #[error(transparent)]
     Region(#[from] arena::region::RegionError),
@@ -37,6 +111,10 @@ pub enum PortError {
 }
 
 impl PortError {
+    pub(crate) fn device(call: &'static str) -> impl Fn(Errno) -> Self {
+        move |source| Self::Device { call, source }
+    }
+
     pub(crate) fn system(call: &'static str) -> impl Fn(Errno) -> Self {
         move |source| Self::System { call, source }
     }

@@ -4,11 +4,13 @@
 //! them. Data parts implement [`RxPort`] and [`TxPort`] for rx-gateway and tx on descriptors that they inherited.
 //! A new driver is done when the suite of `conformance` (feature `conformance`) passes.
 
+pub mod af_xdp;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
+mod ethernet;
 mod port;
 pub mod udp;
 
 pub use error::PortError;
-pub use port::{Datagram, Received, Refound, RxPort, SendOutcome, Sent, TxPort};
+pub use port::{Datagram, Reaped, Received, Refound, Route, RxPort, SendOutcome, Sent, Standing, TxPort};

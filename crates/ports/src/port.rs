@@ -2,7 +2,7 @@
 
 use crate::PortError;
 use arena::descriptor::DataRange;
-use arena::meta::Address;
+use arena::meta::{Address, Link};
 use arena::{Arena, Held};
 use std::os::fd::BorrowedFd;
 
@@ -17,8 +17,26 @@ pub struct Received {
     pub peer: Address,
     /// Our address that it was sent to.
     pub local: Address,
+    /// The link that it came by, where the driver drives one.
+    pub link: Option<Link>,
     /// The driver's own record of it, for [`RxPort::recorded`].
     pub position: u32,
+    /// What the packet is instead of a datagram to us.
+    pub standing: Standing,
+}
+
+/// What a driver has found out about a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// A datagram that nobody has held against the access list yet.
+    #[default]
+    Unfiltered,
+    /// A datagram that the access list has let through.
+    Filtered,
+    /// A fragment of an IP packet: not reassembled here.
+    Fragment,
+    /// Not an IP packet with a UDP datagram, or its headers contradict each other.
+    Malformed,
 }
 
 /// A packet that a dead predecessor received and perhaps did not record.
@@ -34,8 +52,12 @@ pub struct Refound {
     pub peer: Address,
     /// Our address.
     pub local: Address,
+    /// The link that it came by.
+    pub link: Option<Link>,
     /// The driver's record.
     pub position: u32,
+    /// What the packet is instead of a datagram to us.
+    pub standing: Standing,
 }
 
 /// The receiving side of a driver.
@@ -47,6 +69,12 @@ pub trait RxPort {
     /// ([`adopt`](arena::descriptor::Table::adopt) keeps the number), so that the next one knows it too, should it die
     /// before it has recorded the packet. Where an empty datagram cannot be told from none (udp), it is not found.
     fn refind(&mut self, found: &mut Vec<Refound>);
+
+    /// Takes back the buffers that a dead predecessor meant for a device and never gave it. Called once, after [`RxPort::refind`].
+    fn take_unposted(&mut self, _free: &mut Vec<Held>) {}
+
+    /// Most buffers that the driver can hold.
+    fn capacity(&self) -> usize;
 
     /// How many buffers the driver can use at the moment; 0 while it waits for packets to be recorded.
     fn wants(&self) -> usize;
@@ -64,21 +92,21 @@ pub trait RxPort {
     /// The packet at `position` stands in the arena's words now and need not be found again.
     fn recorded(&mut self, position: u32);
 
-    /// Takes all offered buffers back (before parking).
+    /// Takes all offered buffers back (before parking). What a device has stays with it: the successor goes on with its ring.
     fn withdraw(&mut self, free: &mut Vec<Held>);
 
     /// Becomes readable when there may be packets.
     fn readable(&self) -> BorrowedFd<'_>;
 
     /// Packets that the kernel or the device dropped since the socket was opened, as far as it tells.
-    fn dropped(&self) -> u64;
+    fn dropped(&mut self) -> u64;
 }
 
 /// One datagram to send: the parts in order.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram<'a> {
-    /// Index of the head that it answers.
-    pub head: u32,
+    /// The head that it answers.
+    pub head: &'a Held,
     /// Sequence number of its owner word.
     pub seq: u32,
     /// Whether it is the last of that head's datagrams.
@@ -91,13 +119,30 @@ pub struct Datagram<'a> {
     pub to: Address,
     /// Where from; [`Address::NONE`]: the kernel chooses.
     pub from: Address,
+    /// Where `first` lies in the head's buffer, bytes from its start.
+    pub offset: u16,
+    /// The link to send it by, for a driver that drives one: then `first` is the whole frame, see [`TxPort::enclose`].
+    pub link: Option<Link>,
+}
+
+/// Where a datagram goes, for a driver that writes the headers itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// Where to.
+    pub to: Address,
+    /// Where from.
+    pub from: Address,
+    /// By which link.
+    pub link: Link,
 }
 
 /// What became of one datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendOutcome {
-    /// With the kernel or the device.
+    /// With the kernel.
     Sent,
+    /// In a device's ring: the head belongs to the device until [`TxPort::reap`] gives it back.
+    Posted,
     /// Refused; sending it again will not help.
     Failed,
     /// Not tried yet: the transmit queue is full.
@@ -113,10 +158,44 @@ pub struct Sent {
     pub seq: u32,
 }
 
+/// A head that a device has sent.
+#[derive(Debug)]
+pub struct Reaped {
+    /// The head, in hand again.
+    pub held: Held,
+    /// It was the frame's last datagram: its fate is recorded, and it is settled.
+    pub last: bool,
+}
+
 /// The sending side of a driver.
 pub trait TxPort {
     /// Heads whose last datagram a predecessor handed over. Called once, before anything else.
     fn found_sent(&mut self, found: &mut Vec<Sent>);
+
+    /// Takes back the heads that a dead predecessor meant for a device and never gave it. Called once, before anything is sent.
+    fn take_unposted(&mut self, _heads: &mut Vec<Held>) {}
+
+    /// Whether heads that are sent by a link stay with the device until [`TxPort::reap`].
+    fn posts(&self) -> bool {
+        false
+    }
+
+    /// Longest datagram that goes out in one packet, bytes of UDP payload.
+    fn max_datagram(&self, to: Address) -> usize;
+
+    /// Writes the headers of a datagram that lies at `payload` in its head's buffer, right before it; returns where the whole
+    /// frame lies. `None`: it cannot be sent this way (the families of the addresses differ, no room before the payload).
+    fn enclose(&self, _buffer: &mut [u8], _payload: DataRange, _route: &Route) -> Option<DataRange> {
+        None
+    }
+
+    /// Heads that the device has sent since the last call, appended to `done` (within its capacity).
+    fn reap(&mut self, _done: &mut Vec<Reaped>) {}
+
+    /// Whether something is still with the device: [`TxPort::reap`] is to be called again, without being woken.
+    fn is_pending(&self) -> bool {
+        false
+    }
 
     /// Most datagrams per call of [`TxPort::send`].
     fn burst(&self) -> usize;

@@ -144,14 +144,17 @@ fn a_datagram_that_is_too_long_is_cut_and_harms_nobody() {
 fn the_other_address_family_fails_and_nothing_else() {
     let udp = Udp::v4();
     let mut port = udp.tx();
+    let head = udp.arena.table().adopt(0, Me { id: RX, incarnation: 1 }).expect("a buffer of incarnation 0");
     let to_peer = Datagram {
-        head: 0,
+        head: &head,
         seq: 1,
         last: true,
         first: b"v4",
         second: b"",
         to: Address::new(udp.peer()),
         from: Address::new("[::1]:9".parse().expect("an address")),
+        offset: 0,
+        link: None,
     };
     let to_v6 = Datagram { to: Address::new("[::1]:9".parse().expect("an address")), ..to_peer };
     let huge = vec![0; 100_000];
@@ -163,6 +166,7 @@ fn the_other_address_family_fails_and_nothing_else() {
         let (bytes, from) = udp.peer_recv(PATIENCE).expect("a datagram");
         assert_eq!((bytes.as_slice(), from.ip()), (&b"v4"[..], udp.peer().ip()), "the kernel chose the source");
     }
+    head.release();
 }
 
 #[test]

@@ -43,6 +43,19 @@ impl Books {
         self.page.set(&line);
     }
 
+    /// Counts a packet that rule `rule` of the access list decided. A death may lose one count or double it.
+    #[inline]
+    pub(crate) fn access_hit(&self, rule: usize) {
+        if let Some(cell) = self.page.acl_hits.get(rule) {
+            cell.store(cell.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Another access list: its rules begin at zero.
+    pub(crate) fn forget_access_list(&self) {
+        self.page.acl_hits.iter().for_each(|cell| cell.store(0, Ordering::Relaxed));
+    }
+
     /// Makes a head of a frame whose segments are attached, and counts it as received.
     #[inline]
     pub(crate) fn admit(&self, arena: &Arena, head: &Held, now_ns: u64) {

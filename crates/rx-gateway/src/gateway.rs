@@ -1,8 +1,10 @@
 //! The stage itself: what it holds, and one turn of its work.
 
+use crate::access::Access;
 use crate::assembly::Assemblies;
 use crate::backlog::{Backlog, Waiting};
 use crate::books::{Books, send_slot, take_apart};
+use crate::driver;
 use crate::policy::{Rule, Rules};
 use crate::streams::Streams;
 use arena::counters::RxCounter;
@@ -14,7 +16,6 @@ use arena::sync::Ordering;
 use arena::topology::RingKind;
 use arena::{Held, now_ns};
 use config::{Pipeline, Policy};
-use ports::udp::UdpRx;
 use ports::{Received, RxPort};
 use stage::{Context, Inlet, Outlet, Spread, Stage, Stop};
 use wire::DropReason;
@@ -50,7 +51,10 @@ pub(crate) struct Live {
     /// When the socket was last seen empty, CLOCK_MONOTONIC ns.
     pub(crate) drained_ns: u64,
     /// Most buffers that the driver can hold.
-    pub(crate) vector: usize,
+    pub(crate) capacity: usize,
+    /// Most packets of one call to the driver.
+    burst: usize,
+    pub(crate) access: Access,
     /// The pausing stream that last filled its backlog: its row, and how many frames that is.
     pub(crate) filled: Option<(u32, usize)>,
     /// Admitted frames that are not in the backlog, and how many there may be: no more than there are slots for.
@@ -67,16 +71,16 @@ impl RxGateway {
 
 impl Live {
     pub(crate) fn open(pipeline: &Pipeline, cx: &mut Context) -> Result<Self, Stop> {
-        let burst = (pipeline.rings.burst as usize).clamp(1, ports::udp::VECTOR);
-        // The vector is as long as four bursts: under load one call empties what came during the last turn.
-        let vector = (burst * 4).min(ports::udp::VECTOR);
-        let port = UdpRx::attach(std::mem::take(&mut cx.port), vector).map_err(|e| Stop::Environment(e.to_string()))?;
+        let port = driver::open(pipeline, cx)?;
         let buffers = cx.arena.geometry().buffers;
         let all = buffers as usize;
         let rows = cx.arena.streams();
         let most = (rows.len() as u32).saturating_mul(pipeline.limits.max_assembling_per_stream);
         Ok(Self {
-            port: Box::new(port),
+            capacity: port.capacity(),
+            burst: driver::burst(pipeline),
+            access: Access::new(pipeline)?,
+            port,
             free: Vec::with_capacity(all),
             received: Vec::with_capacity(ports::udp::VECTOR),
             home: Vec::with_capacity(HOME_BURST),
@@ -91,7 +95,6 @@ impl Live {
             inlet: cx.inlets(RingKind::Home).remove(0),
             paused: false,
             drained_ns: 0,
-            vector,
             filled: None,
             downstream: 0,
             max_heads: pipeline.limits.max_heads.unwrap_or(cx.arena.geometry().slots).max(1),
@@ -320,7 +323,7 @@ impl Live {
     /// Without a buffer to receive into, a socket that is readable is no reason to stay awake: buffers come home, or out of
     /// frames that are given up.
     fn is_starved(&self) -> bool {
-        self.free.is_empty() && self.port.wants() >= self.vector
+        self.free.is_empty() && self.port.wants() >= self.capacity
     }
 
     fn flush(&mut self, cx: &Context) {
@@ -334,9 +337,9 @@ impl Live {
     /// Receives and deals with one burst.
     fn input(&mut self, cx: &Context, rules: &Rules, pipeline: &Pipeline) -> Result<usize, Stop> {
         self.port.offer(&cx.arena, &mut self.free);
-        let offered = self.vector.saturating_sub(self.port.wants());
+        let offered = self.capacity.saturating_sub(self.port.wants());
         let mut received = std::mem::take(&mut self.received);
-        let got = self.port.receive(&mut received, ports::udp::VECTOR).map_err(|e| Stop::Environment(e.to_string()));
+        let got = self.port.receive(&mut received, self.burst).map_err(|e| Stop::Environment(e.to_string()));
         let n = match got {
             Ok(n) => n,
             Err(stop) => {
@@ -424,6 +427,14 @@ impl Stage for RxGateway {
 
     fn reload(&mut self, pipeline: &Pipeline) {
         self.rules = Rules::new(pipeline);
+        let list = (&pipeline.ingress.acl, pipeline.ingress.acl_policy);
+        if list != (&self.pipeline.ingress.acl, self.pipeline.ingress.acl_policy)
+            && let (Ok(access), Some(live)) = (Access::new(pipeline), &mut self.live)
+        {
+            // Counts begin again with the list, and so do the rates.
+            live.access = access;
+            live.books.forget_access_list();
+        }
         self.pipeline = pipeline.clone();
     }
 

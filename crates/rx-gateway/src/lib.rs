@@ -5,9 +5,11 @@
 //! roles and descriptors ([`recover`]).
 #![forbid(unsafe_code)]
 
+mod access;
 mod assembly;
 mod backlog;
 mod books;
+mod driver;
 mod gateway;
 mod packet;
 mod policy;

@@ -156,6 +156,13 @@ impl Live {
     }
 
     fn judge(&mut self, cx: &Context, rules: &Rules, pipeline: &Pipeline, packet: &Received) -> Judgement {
+        let (refused, rule) = self.access.refuses(packet, cx.now_ns);
+        if let Some(rule) = rule {
+            self.books.access_hit(rule);
+        }
+        if let Some(verdict) = refused {
+            return Judgement::Discard(verdict);
+        }
         let (from, len) = (packet.data.offset as usize, packet.data.len as usize);
         let bytes = cx.arena.packet(&packet.held);
         let Some(datagram) = bytes.get(from..from + len) else { return Judgement::Discard(Verdict::Malformed) };
@@ -243,6 +250,7 @@ fn meta_of(key: FrameKey, packet: &Received, rule_row: u16, rules: &Rules) -> Fr
         stream_row: NO_STREAM,
         peer: packet.peer,
         local: packet.local,
+        link: packet.link,
         reply_to: rule.reply_to(packet.peer),
         flags: if rule.reply_on_drop() { FrameMeta::REPLY_ON_DROP } else { 0 },
         ..FrameMeta::default()

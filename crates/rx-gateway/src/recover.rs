@@ -43,6 +43,7 @@ impl Live {
         cx.page.note(cx.now_ns, Event::Recovered, finds.heads.len() as u32);
         let mut refound = Vec::new();
         self.port.refind(&mut refound);
+        self.port.take_unposted(&mut self.free);
         self.scan(cx, &refound, &mut finds)?;
         cx.page.note(cx.now_ns, Event::Adopted, finds.adopted);
         cx.page.add(RxCounter::Adopted as usize, u64::from(finds.adopted));
@@ -84,8 +85,9 @@ impl Live {
         counted: bool,
     ) -> Result<(), Stop> {
         cx.page.add(RxCounter::Refound as usize, 1);
-        let Refound { data, peer, local, position, .. } = found;
-        self.packet(cx, rules, pipeline, Received { held, data, peer, local, position }, counted)
+        let Refound { data, peer, local, link, position, standing, .. } = found;
+        let packet = Received { held, data, peer, local, link, position, standing };
+        self.packet(cx, rules, pipeline, packet, counted)
     }
 
     /// Completes the operation that a predecessor had begun.

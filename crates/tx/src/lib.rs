@@ -3,6 +3,7 @@
 
 mod answer;
 pub mod post;
+mod posted;
 mod reply;
 mod rules;
 mod stage;

@@ -4,12 +4,12 @@ use crate::answer::{Answers, Body};
 use crate::rules::Rule;
 use ::stage::Context;
 use arena::counters::TxCounter;
-use arena::descriptor::{Fate, FateKind};
+use arena::descriptor::{DataRange, Fate, FateKind};
 use arena::layout::DATA_OFFSET;
-use arena::meta::{Extension, FrameMeta, Moment};
+use arena::meta::{Address, Extension, FrameMeta, Link, Moment};
 use arena::sync::Ordering;
 use arena::{Held, now_ns};
-use ports::Datagram;
+use ports::{Datagram, Route, TxPort};
 use wire::{
     BadRequestReason, DropReason, FragmentPlan, FrameKey, MAX_DATAGRAM, MacKey, ReplyHeader, ResultInfo, StageTimes,
     Status, header_len,
@@ -36,6 +36,10 @@ pub(crate) struct Reply {
     pub(crate) sent: u16,
     pub(crate) start_ns: u64,
     header_len: usize,
+    /// The link that it goes by, and the address that it comes from.
+    way: (Option<Link>, Address),
+    /// Where the frame that was prepared for the link lies in the head's buffer.
+    frame: DataRange,
 }
 
 fn status_of(fate: Fate) -> Status {
@@ -72,6 +76,17 @@ fn times(e: &Extension, arrival_ns: u64, start_ns: u64) -> StageTimes {
     }
 }
 
+/// How a reply goes out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    pub(crate) link: Option<Link>,
+    pub(crate) from: Address,
+    /// Longest datagram in one packet, bytes.
+    pub(crate) max_datagram: usize,
+    /// Longest reply, bytes.
+    pub(crate) max_reply_bytes: usize,
+}
+
 impl Reply {
     /// Post-processes and writes the reply into the head's buffer. `fate`: how the frame has ended already, if it has.
     pub(crate) fn build(
@@ -80,7 +95,7 @@ impl Reply {
         meta: FrameMeta,
         answers: &mut Answers,
         rule: &Rule,
-        max_reply_bytes: usize,
+        way: Way,
     ) -> Self {
         let start_ns = now_ns();
         let d = cx.table.of(&head);
@@ -102,7 +117,7 @@ impl Reply {
         let total = match body {
             Body::Inline(len) | Body::Output(len) => len,
         };
-        if total > max_reply_bytes {
+        if total > way.max_reply_bytes {
             cx.page.add(TxCounter::TooLarge as usize, 1);
             fate = Fate { kind: FateKind::Dropped, reason: DropReason::ResultTooLarge.code() };
             (info, body) = (ResultInfo::None, Body::Inline(0));
@@ -112,7 +127,10 @@ impl Reply {
             d.set_fate(fate);
         }
         let plan = match body {
-            Body::Output(len) => FragmentPlan::new(len, MTU_DATAGRAM, header_len).ok(),
+            Body::Output(len) => FragmentPlan::new(len, MTU_DATAGRAM.min(way.max_datagram), header_len).ok(),
+            Body::Inline(len) if header_len + len > way.max_datagram => {
+                FragmentPlan::new(len, way.max_datagram, header_len).ok()
+            }
             Body::Inline(_) => None,
         };
         let frame = FrameKey { stream_id: meta.stream, session: meta.session, frame_id: meta.frame };
@@ -121,7 +139,7 @@ impl Reply {
         let extension = &cx.arena.extensions()[head.index() as usize];
         header.attempts = attempts(d.attempts.load(Ordering::Relaxed), extension, fate);
         header.times = times(extension, meta.arrival_ns, start_ns);
-        if let Body::Inline(len) = body {
+        if let (None, Body::Inline(len)) = (&plan, body) {
             header.fragment = wire::Fragment::whole(len as u32);
             let buffer = cx.arena.packet_mut(&mut head);
             let (before, payload) = buffer.split_at_mut(room.start);
@@ -129,7 +147,79 @@ impl Reply {
             let _ = header.write_header(&mut before[at..], &[&payload[..len]], key);
         }
         let seq = cx.table.of(&head).owner().seq;
-        Self { head, fate, header, plan, body, meta, seq, sent: 0, start_ns, header_len }
+        let (way, frame) = ((way.link, way.from), DataRange { offset: 0, len: 0 });
+        Self { head, fate, header, plan, body, meta, seq, sent: 0, start_ns, header_len, way, frame }
+    }
+
+    /// The link that it goes by.
+    pub(crate) fn link(&self) -> Option<Link> {
+        self.way.0
+    }
+
+    /// Writes the next datagram, all its headers included, into the head's own buffer. False: it cannot be sent so.
+    ///
+    /// A fragment of what lies in the buffer gets its header right before it, over what is out already.
+    pub(crate) fn prepare_frame(&mut self, cx: &Context, key: Option<&MacKey>, port: &dyn TxPort) -> bool {
+        let Some(link) = self.way.0 else { return false };
+        let key = key.filter(|_| self.meta.flags & FrameMeta::MAC != 0);
+        let at = DATA_OFFSET as usize;
+        let datagram = match (&self.plan, self.body) {
+            (None, Body::Inline(len)) => at..at + self.header_len + len,
+            (plan, body) => {
+                let Some(fragment) = plan.as_ref().and_then(|p| p.fragment(self.sent)) else { return false };
+                self.header.fragment = fragment;
+                let (from, len) = (fragment.offset as usize, fragment.len as usize);
+                let Some((buffer, area)) = cx.arena.reply_areas(&mut self.head) else { return false };
+                let at = if let Body::Output(_) = body { at } else { at + from };
+                let range = at..at + self.header_len + len;
+                let Some(datagram) = buffer.get_mut(range.clone()) else { return false };
+                let (header, payload) = datagram.split_at_mut(self.header_len);
+                if let Body::Output(_) = body {
+                    let Some(part) = area.get(from..from + len) else { return false };
+                    payload.copy_from_slice(part);
+                }
+                // The lengths fit by construction, as in `build`.
+                let _ = self.header.write_header(header, &[payload], key);
+                range
+            }
+        };
+        let payload = DataRange { offset: datagram.start as u16, len: datagram.len() as u16 };
+        let route = Route { to: self.meta.reply_to, from: self.way.1, link };
+        let frame = port.enclose(cx.arena.packet_mut(&mut self.head), payload, &route);
+        self.frame = frame.unwrap_or(self.frame);
+        frame.is_some()
+    }
+
+    /// The datagram that was prepared for the link.
+    pub(crate) fn framed(&self, cx: &Context) -> Datagram<'_> {
+        let (from, len) = (usize::from(self.frame.offset), usize::from(self.frame.len));
+        let first = cx.arena.packet(&self.head).get(from..from + len).unwrap_or_default();
+        Datagram {
+            head: &self.head,
+            seq: self.seq,
+            last: self.sent + 1 == self.count(),
+            first,
+            second: &[],
+            to: self.meta.reply_to,
+            from: self.way.1,
+            offset: self.frame.offset,
+            link: self.way.0,
+        }
+    }
+
+    /// Bytes of the frame that was prepared.
+    pub(crate) fn framed_len(&self) -> usize {
+        self.frame.len.into()
+    }
+
+    /// It cannot go by its link: the kernel's socket takes it.
+    pub(crate) fn forget_link(&mut self) {
+        self.way.0 = None;
+    }
+
+    /// The head is in hand again, after the device has sent it.
+    pub(crate) fn is_back(&mut self, head: Held) {
+        std::mem::replace(&mut self.head, head).release();
     }
 
     /// Datagrams of the whole reply.
@@ -168,8 +258,8 @@ impl Reply {
             }
         };
         let last = usize::from(self.sent) + i + 1 == usize::from(self.count());
-        let (to, from) = (self.meta.reply_to, self.meta.local);
-        Datagram { head: self.head.index(), seq: self.seq, last, first, second, to, from }
+        let (to, from) = (self.meta.reply_to, self.way.1);
+        Datagram { head: &self.head, seq: self.seq, last, first, second, to, from, offset: at as u16, link: None }
     }
 
     /// Whether it is a status and not a result.

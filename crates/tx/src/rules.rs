@@ -1,7 +1,9 @@
-//! What tx must know of each stream: its key, and how many status replies it may get.
+//! What tx must know of each stream: its key, how many status replies it may get, and how who gets them is reached.
 
-use config::{Pipeline, Stream, StreamId};
+use arena::meta::{Address, FrameMeta, Link};
+use config::{DeviceFacts, Pipeline, Stream, StreamId};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use wire::MacKey;
 
 /// One stream's entry.
@@ -40,6 +42,7 @@ impl Rule {
 pub(crate) struct Rules {
     own: HashMap<u32, Rule>,
     default: Rule,
+    device: Option<DeviceFacts>,
 }
 
 impl Rules {
@@ -48,7 +51,24 @@ impl Rules {
             StreamId::Id(id) => Some((id, Rule::new(s))),
             StreamId::Default => None,
         });
-        Self { own: own.collect(), default: Rule::new(&pipeline.default_stream) }
+        let default = Rule::new(&pipeline.default_stream);
+        Self { own: own.collect(), default, device: pipeline.device.clone() }
+    }
+
+    /// By which link a reply goes, and from which address. Back where the request came from, or to the next hop of whom the
+    /// configuration names; without a link it goes by the kernel's socket, which knows all routes.
+    pub(crate) fn way(&self, meta: &FrameMeta) -> (Option<Link>, Address) {
+        if meta.reply_to == meta.peer {
+            return (meta.link, meta.local);
+        }
+        let found = self.device.as_ref().zip(meta.reply_to.get()).and_then(|(device, to)| {
+            let neighbour = device.neighbours.iter().find(|n| n.address == to.ip())?;
+            let (local, queue) = (meta.local.get()?, meta.link.map_or(0, |l| l.queue));
+            let from = if local.is_ipv4() == to.is_ipv4() { local.ip() } else { neighbour.source };
+            let link = Link { peer_mac: neighbour.mac, local_mac: device.mac, tags: [0; 2], queue };
+            Some((Some(link), Address::new(SocketAddr::new(from, local.port()))))
+        });
+        found.unwrap_or((None, meta.local))
     }
 
     pub(crate) fn of(&mut self, stream: u32) -> &mut Rule {
@@ -59,6 +79,36 @@ impl Rules {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn replies_go_back_or_to_the_next_hop_or_by_the_kernel() {
+        let address = |text: &str| Address::new(text.parse().unwrap());
+        let link = Link { peer_mac: [1; 6], local_mac: [2; 6], tags: [0x8100_0007, 0], queue: 3 };
+        let meta = FrameMeta {
+            peer: address("10.0.0.1:5"),
+            reply_to: address("10.0.0.1:5"),
+            local: address("10.0.0.2:9000"),
+            link: Some(link),
+            ..FrameMeta::default()
+        };
+        let mut pipeline = Pipeline::default_with(config::Engine::Null);
+        assert_eq!(Rules::new(&pipeline).way(&meta), (Some(link), meta.local));
+        let elsewhere = FrameMeta { reply_to: address("10.9.0.1:77"), ..meta };
+        assert_eq!(Rules::new(&pipeline).way(&elsewhere), (None, meta.local), "by the kernel");
+        let (hop, ours) = ("10.9.0.1".parse().unwrap(), "10.0.0.3".parse().unwrap());
+        pipeline.device = Some(DeviceFacts {
+            interface: "eth0".to_owned(),
+            mac: [9; 6],
+            mtu: 1500,
+            queues: vec![3],
+            zero_copy: false,
+            neighbours: vec![config::Neighbour { address: hop, source: ours, mac: [8; 6] }],
+        });
+        let by_hop = Link { peer_mac: [8; 6], local_mac: [9; 6], tags: [0; 2], queue: 3 };
+        assert_eq!(Rules::new(&pipeline).way(&elsewhere), (Some(by_hop), meta.local));
+        let from_v6 = FrameMeta { local: address("[fd00::2]:9000"), ..elsewhere };
+        assert_eq!(Rules::new(&pipeline).way(&from_v6), (Some(by_hop), address("10.0.0.3:9000")));
+    }
 
     #[test]
     fn statuses_are_rationed_by_the_second() {

@@ -1,7 +1,8 @@
 //! The stage: heads in, replies out, heads home.
 
 use crate::answer::Answers;
-use crate::reply::{ROUND, Reply};
+use crate::posted::Device;
+use crate::reply::{ROUND, Reply, Way};
 use crate::rules::Rules;
 use ::stage::{Context, Inlet, Outlet, Stage, Stop};
 use arena::Held;
@@ -13,19 +14,22 @@ use arena::meta::FrameMeta;
 use arena::now_ns;
 use arena::page::Event;
 use arena::topology::RingKind;
-use config::Pipeline;
+use config::{Driver, Pipeline};
+use ports::af_xdp::{AfXdpTx, TxOptions};
 use ports::udp::UdpTx;
-use ports::{Datagram, SendOutcome, Sent, TxPort};
+use ports::{SendOutcome, Sent, TxPort};
 use std::collections::VecDeque;
 
 /// Datagrams of one call to the driver.
-const BATCH: usize = 64;
+pub(crate) const BATCH: usize = 64;
 /// Takes from the recovery ring that may lie between a send and the look at its record: one for each death of tx before it
 /// got to recording. From one send of a buffer to the next its word changes hands at least four times: home,
 /// preprocess, infer, tx.
 const MAX_TAKEN: u32 = 3;
 /// How soon to try again when the driver's queue is full.
 const RETRY_NS: u64 = 200_000;
+/// How soon to look for heads that a device has sent, while there is nothing else to do. Nobody waits for them.
+const REAP_NS: u64 = 500_000;
 
 /// tx.
 pub struct Tx {
@@ -33,21 +37,25 @@ pub struct Tx {
     rules: Rules,
     max_reply_bytes: usize,
     burst: usize,
+    pipeline: Pipeline,
     live: Option<Live>,
 }
 
-struct Live {
+pub(crate) struct Live {
+    /// The kernel's socket.
     port: Box<dyn TxPort>,
+    /// The driver of links, if there is one.
+    pub(crate) device: Option<Device>,
     inlets: Vec<Inlet>,
     next_inlet: usize,
     home: Outlet,
     /// Popped and not begun.
     hand: Vec<Held>,
     /// Heads of a dead predecessor.
-    again: VecDeque<Held>,
+    pub(crate) again: VecDeque<Held>,
     /// Replies on their way out, oldest first.
-    replies: VecDeque<Reply>,
-    blocked: bool,
+    pub(crate) replies: VecDeque<Reply>,
+    pub(crate) blocked: bool,
 }
 
 impl Tx {
@@ -58,6 +66,7 @@ impl Tx {
             rules: Rules::new(pipeline),
             max_reply_bytes: pipeline.limits.max_reply_bytes as usize,
             burst: pipeline.rings.burst as usize,
+            pipeline: pipeline.clone(),
             live: None,
         })
     }
@@ -80,8 +89,14 @@ impl Tx {
         cx.begin(&head);
         let start = now_ns();
         cx.page.wait.record(start.saturating_sub(extension.moment(arena::meta::Moment::InferEnd).max(meta.arrival_ns)));
+        let (link, from) = self.rules.way(&meta);
+        let by_device = link.and(live.device.as_ref());
+        let port = by_device.map_or(&live.port, |d| &d.port);
+        let max_datagram = port.max_datagram(meta.reply_to);
+        let link = link.filter(|_| by_device.is_some());
+        let way = Way { link, from, max_datagram, max_reply_bytes: self.max_reply_bytes };
         let rule = self.rules.of(meta.stream);
-        let reply = Reply::build(cx, head, meta, &mut self.answers, rule, self.max_reply_bytes);
+        let reply = Reply::build(cx, head, meta, &mut self.answers, rule, way);
         if reply.is_status() {
             let wanted = meta.flags & FrameMeta::REPLY_ON_DROP != 0 && reply.has_address();
             if !wanted || !rule.allow_status(start) {
@@ -97,12 +112,37 @@ impl Tx {
         Ok(())
     }
 
-    /// Hands datagrams to the driver, the oldest replies first, and finishes those that are out.
+    /// Hands datagrams to the drivers, the oldest replies first.
     fn send(&mut self, cx: &Context) -> Result<usize, Stop> {
+        let Some(live) = &mut self.live else { return Ok(0) };
+        let Some(device) = live.device.as_ref().filter(|_| live.replies.front().is_some_and(|r| r.link().is_some()))
+        else {
+            return self.send_by_socket(cx);
+        };
+        let (mut ready, most) = (0, device.port.burst().min(BATCH));
+        for reply in live.replies.iter_mut().take(most) {
+            if reply.link().is_none() {
+                break;
+            }
+            let key = self.rules.of(reply.meta().stream).key.as_ref();
+            if !reply.prepare_frame(cx, key, &*device.port) {
+                reply.forget_link();
+                break;
+            }
+            ready += 1;
+        }
+        if ready == 0 { self.send_by_socket(cx) } else { live.post(cx, ready) }
+    }
+
+    /// Hands datagrams to the kernel's socket, the oldest replies first, and finishes those that are out.
+    fn send_by_socket(&mut self, cx: &Context) -> Result<usize, Stop> {
         let Some(live) = &mut self.live else { return Ok(0) };
         let mut rounds = [0_u8; BATCH];
         let (mut replies, mut total) = (0, 0);
         for reply in &mut live.replies {
+            if reply.link().is_some() {
+                break;
+            }
             let round = reply.prepare(cx, self.rules.of(reply.meta().stream).key.as_ref());
             if round == 0 && replies == 0 {
                 // Its slot's tables contradict each other: the result cannot be read any more.
@@ -122,16 +162,8 @@ impl Tx {
         if total == 0 {
             return Ok(0);
         }
-        let none = Datagram {
-            head: 0,
-            seq: 0,
-            last: false,
-            first: &[],
-            second: &[],
-            to: arena::meta::Address::NONE,
-            from: arena::meta::Address::NONE,
-        };
-        let mut datagrams = [none; BATCH];
+        let Some(first) = live.replies.front() else { return Ok(0) };
+        let mut datagrams = [first.datagram(cx, 0); BATCH];
         let mut outcomes = [SendOutcome::Later; BATCH];
         let mut at = 0;
         for (reply, round) in live.replies.iter().take(replies).zip(rounds) {
@@ -166,7 +198,7 @@ impl Live {
     }
 
     /// Records the fate and sends the head home.
-    fn finish(&mut self, cx: &Context, head: Held, fate: Fate) -> Result<(), Stop> {
+    pub(crate) fn finish(&mut self, cx: &Context, head: Held, fate: Fate) -> Result<(), Stop> {
         let d = cx.table.of(&head);
         d.set_fate(fate);
         d.settle();
@@ -188,7 +220,7 @@ impl Live {
                         break;
                     }
                     SendOutcome::Failed => cx.page.add(TxCounter::SendErrors as usize, 1),
-                    SendOutcome::Sent => cx.page.add(TxCounter::Datagrams as usize, 1),
+                    SendOutcome::Sent | SendOutcome::Posted => cx.page.add(TxCounter::Datagrams as usize, 1),
                 }
                 reply.sent += 1;
                 done += 1;
@@ -221,15 +253,37 @@ impl Live {
     }
 }
 
+type Ports = (UdpTx, Option<Box<dyn TxPort>>);
+
+/// The kernel's socket, and the driver of links if the pipeline has one.
+fn open(pipeline: &Pipeline, cx: &mut Context) -> Result<Ports, Stop> {
+    let mut fds = std::mem::take(&mut cx.port);
+    let of_device = fds.split_off(fds.len().min(2));
+    let failed = |e: ports::PortError| Stop::Environment(e.to_string());
+    let socket = UdpTx::attach(fds).map_err(failed)?;
+    let Some(device) = pipeline.device.as_ref().filter(|_| pipeline.ingress.driver == Driver::AfXdp) else {
+        return Ok((socket, None));
+    };
+    let options = TxOptions {
+        ring_size: pipeline.af_xdp.ring_size,
+        mtu: device.mtu,
+        zero_copy: device.zero_copy,
+        queues: device.queues.clone(),
+    };
+    let port = AfXdpTx::attach(of_device, &options, &cx.arena, cx.me).map_err(failed)?;
+    Ok((socket, Some(Box::new(port))))
+}
+
 impl Stage for Tx {
     fn activate(&mut self, cx: &mut Context) -> Result<(), Stop> {
-        let mut port = UdpTx::attach(std::mem::take(&mut cx.port)).map_err(|e| Stop::Environment(e.to_string()))?;
+        let (mut port, mut device) = open(&self.pipeline, cx)?;
         let mut found = Vec::new();
         port.found_sent(&mut found);
         let mut inlets = cx.inlets(RingKind::Forward);
         inlets.extend(cx.inlets(RingKind::Status));
         let mut live = Live {
             port: Box::new(port),
+            device: None,
             inlets,
             next_inlet: 0,
             home: cx.outlet(RingKind::Home),
@@ -242,6 +296,12 @@ impl Stage for Tx {
         while let Some(head) = recovery.pop()? {
             live.take_over(cx, head, &found);
         }
+        if let Some(device) = &mut device {
+            let mut unposted = Vec::new();
+            device.take_unposted(&mut unposted);
+            live.again.extend(unposted);
+        }
+        live.device = device.map(|port| Device::new(port, cx.arena.geometry().buffers));
         cx.page.note(cx.now_ns, Event::Recovered, live.again.len() as u32);
         self.live = Some(live);
         Ok(())
@@ -258,7 +318,7 @@ impl Stage for Tx {
                 live.take(cx, burst)?;
             }
         }
-        let mut done = live.hand.len();
+        let mut done = live.hand.len() + live.reap(cx)?;
         let mut hand = std::mem::take(&mut live.hand);
         let mut ended = Ok(());
         for head in hand.drain(..) {
@@ -272,6 +332,7 @@ impl Stage for Tx {
         done += self.send(cx)?;
         cx.page.clear_current();
         let Some(live) = &mut self.live else { return Ok(0) };
+        done += live.reap(cx)?;
         live.hand = hand;
         live.home.flush(cx);
         Ok(done)
@@ -286,14 +347,17 @@ impl Stage for Tx {
     }
 
     fn timer_ns(&self, _: &Context) -> Option<u64> {
-        self.live.as_ref().filter(|l| l.blocked).map(|_| now_ns() + RETRY_NS)
+        let live = self.live.as_ref()?;
+        let wait_ns = if live.blocked { RETRY_NS } else { REAP_NS };
+        (live.blocked || live.is_pending()).then(|| now_ns() + wait_ns)
     }
 
     fn drain(&mut self, cx: &mut Context) -> Result<bool, Stop> {
         self.send(cx)?;
         let Some(live) = &mut self.live else { return Ok(true) };
+        live.reap(cx)?;
         live.home.flush(cx);
-        Ok(live.replies.is_empty())
+        Ok(live.replies.is_empty() && !live.is_pending())
     }
 
     fn reload(&mut self, pipeline: &Pipeline) {

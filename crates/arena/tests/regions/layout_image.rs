@@ -4,7 +4,7 @@
 use arena::arena::Regions;
 use arena::descriptor::{DataRange, Fate, FateKind, Role};
 use arena::gateway::{Line, Operation};
-use arena::meta::{Address, FrameMeta, Moment};
+use arena::meta::{Address, FrameMeta, Link, Moment};
 use arena::page::{Command, Event};
 use arena::record::Place;
 use arena::region::HugePages;
@@ -76,6 +76,12 @@ fn meta() -> FrameMeta {
         peer: Address::new("1.2.3.4:5000".parse().unwrap()),
         reply_to: Address::new("[fe80::102:304%7]:6000".parse().unwrap()),
         local: Address::new("[2001:db8::9]:7000".parse().unwrap()),
+        link: Some(Link {
+            peer_mac: [0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6],
+            local_mac: [0xe1, 0xe2, 0xe3, 0xe4, 0xe5, 0xe6],
+            tags: [0xf1f2_f3f4, 0xf5f6_f7f8],
+            queue: 0x3f,
+        }),
     }
 }
 

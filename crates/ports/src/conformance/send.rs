@@ -32,13 +32,15 @@ impl Letter {
     fn datagram<'a>(&'a self, arena: &'a Arena) -> Datagram<'a> {
         let from = DATA_OFFSET as usize;
         Datagram {
-            head: self.head.index(),
+            head: &self.head,
             seq: arena.table().of(&self.head).owner().seq,
             last: self.last,
             first: &arena.packet(&self.head)[from..from + self.first_len],
             second: &arena.packet(&self.rest)[from..from + self.second_len],
             to: self.to,
             from: self.from,
+            offset: DATA_OFFSET,
+            link: None,
         }
     }
 

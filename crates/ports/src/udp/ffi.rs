@@ -160,7 +160,7 @@ impl Vector {
         self.clear(position);
         let Some(to) = d.to.get() else { return false };
         let memory = self.get_mut();
-        memory.records[position] = u64::from(d.head) << 32 | u64::from(d.seq);
+        memory.records[position] = u64::from(d.head.index()) << 32 | u64::from(d.seq);
         memory.last[position] = u64::from(d.last);
         for (iovec, part) in memory.iovecs[position].iter_mut().zip([d.first, d.second]) {
             *iovec = libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() };

@@ -2,7 +2,7 @@
 
 use super::ffi::Vector;
 use super::{MAX_DATAGRAM, VECTOR};
-use crate::{PortError, Received, Refound, RxPort};
+use crate::{PortError, Received, Refound, RxPort, Standing};
 use arena::killpoint::{KillPoint, reach};
 use arena::layout::DATA_OFFSET;
 use arena::{Arena, Held};
@@ -76,9 +76,15 @@ impl RxPort for UdpRx {
                 data: self.vector.data(position),
                 peer: self.vector.peer(position),
                 local,
+                link: None,
                 position: position as u32,
+                standing: Standing::Unfiltered,
             });
         }
+    }
+
+    fn capacity(&self) -> usize {
+        self.depth
     }
 
     fn wants(&self) -> usize {
@@ -132,7 +138,8 @@ impl RxPort for UdpRx {
             self.note_dropped(dropped);
             let data = self.vector.data(position);
             let peer = self.vector.peer(position);
-            out.push(Received { held, data, peer, local, position: position as u32 });
+            let standing = Standing::Unfiltered;
+            out.push(Received { held, data, peer, local, link: None, position: position as u32, standing });
         }
         Ok(n)
     }
@@ -154,7 +161,7 @@ impl RxPort for UdpRx {
         self.socket.as_fd()
     }
 
-    fn dropped(&self) -> u64 {
+    fn dropped(&mut self) -> u64 {
         self.dropped
     }
 }

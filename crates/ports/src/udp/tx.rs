@@ -4,6 +4,7 @@ use super::VECTOR;
 use super::ffi::Vector;
 use crate::{Datagram, PortError, SendOutcome, Sent, TxPort};
 use arena::killpoint::{KillPoint, reach};
+use arena::meta::Address;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -33,6 +34,10 @@ impl TxPort for UdpTx {
                 found.push(Sent { head, seq });
             }
         }
+    }
+
+    fn max_datagram(&self, _: Address) -> usize {
+        super::MAX_DATAGRAM
     }
 
     fn burst(&self) -> usize {

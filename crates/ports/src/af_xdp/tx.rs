@@ -1,0 +1,238 @@
+//! Sending: a head's own buffer goes into TX, and comes back through COMPLETION.
+//!
+//! A head that is posted is the device's. Its fate is recorded when it comes back, before its word is ours: whoever finds
+//! a completion knows from the descriptor whether anything more was to follow.
+
+use super::ffi::{self, RingKind};
+use super::{PLAIN_HEADERS, owners, split};
+use crate::udp::MAX_DATAGRAM;
+use crate::{Datagram, PortError, Reaped, Route, SendOutcome, Sent, TxPort};
+use arena::descriptor::{DataRange, Descriptor, Fate, FateKind};
+use arena::device::Posted;
+use arena::device_ring::DeviceRing;
+use arena::killpoint::{KillPoint, reach};
+use arena::layout::BUFFER_BYTES;
+use arena::meta::Address;
+use arena::{Arena, Held, Me, OwnerId};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Largest burst.
+const BURST: usize = 64;
+
+/// One queue's sending side.
+#[derive(Debug)]
+struct Queue {
+    socket: OwnedFd,
+    tx: DeviceRing,
+    completion: DeviceRing,
+    device: OwnerId,
+    number: u32,
+    /// TX's producer.
+    produced: u32,
+    /// COMPLETION's consumer.
+    reaped: u32,
+    /// Heads that are with the device.
+    posted: u32,
+}
+
+/// The sending side of all queues.
+#[derive(Debug)]
+pub struct AfXdpTx {
+    queues: Vec<Queue>,
+    arena: Arena,
+    me: Me,
+    mtu: u32,
+    zero_copy: bool,
+    /// Entries that named nothing of ours.
+    pub faults: u64,
+}
+
+/// How the sending side works; everything else is the host's.
+#[derive(Clone, Debug)]
+pub struct TxOptions {
+    /// Entries of each ring.
+    pub ring_size: u32,
+    /// The interface's MTU, bytes.
+    pub mtu: u32,
+    /// Whether the kernel sends by itself, and is kicked only when it asks.
+    pub zero_copy: bool,
+    /// Numbers of the queues, in the order of their sockets.
+    pub queues: Vec<u32>,
+}
+
+impl AfXdpTx {
+    /// Takes over the inherited descriptors: one AF_XDP socket for each queue.
+    ///
+    /// # Errors
+    /// [`PortError`] if their number is wrong, or a ring cannot be mapped.
+    pub fn attach(fds: Vec<OwnedFd>, options: &TxOptions, arena: &Arena, me: Me) -> Result<Self, PortError> {
+        let (is, want) = (fds.len(), options.queues.len());
+        if is != want || want == 0 {
+            return Err(PortError::Descriptors { is, want });
+        }
+        let map = |(fd, number): (OwnedFd, &u32)| Queue::map(fd, *number, options.ring_size);
+        let queues = fds.into_iter().zip(&options.queues).map(map).collect::<Result<_, _>>()?;
+        let (mtu, zero_copy) = (options.mtu, options.zero_copy);
+        Ok(Self { queues, arena: arena.clone(), me, mtu, zero_copy, faults: 0 })
+    }
+
+    fn kick_those_with_work(&self) {
+        for queue in self.queues.iter().filter(|q| q.unsent() > 0) {
+            if !self.zero_copy || queue.tx.needs_wakeup() {
+                queue.kick(self.zero_copy);
+            }
+        }
+    }
+
+    /// The queue that a frame came by, or the first.
+    fn queue_of(&self, number: u8) -> usize {
+        self.queues.iter().position(|q| q.number == u32::from(number)).unwrap_or(0)
+    }
+}
+
+impl Queue {
+    fn map(socket: OwnedFd, number: u32, ring_size: u32) -> Result<Self, PortError> {
+        let (_, device) = owners(number).ok_or(PortError::Queue { queue: number })?;
+        let ring = |kind| ffi::map(socket.as_fd(), kind, ring_size).map_err(PortError::device("mmap"));
+        let (tx, completion) = (ring(RingKind::Tx)?, ring(RingKind::Completion)?);
+        let (produced, reaped) = (tx.producer(), completion.consumer());
+        Ok(Self { socket, tx, completion, device, number, produced, reaped, posted: 0 })
+    }
+
+    fn unsent(&self) -> u32 {
+        self.produced.wrapping_sub(self.tx.consumer())
+    }
+
+    /// Has the kernel send what it will take now. In copy mode it does so during the call, a part each time.
+    fn kick(&self, zero_copy: bool) {
+        for _ in 0..if zero_copy { 1 } else { 1 + self.tx.capacity() / 16 } {
+            match ffi::kick_tx(self.socket.as_fd()) {
+                Ok(()) | Err(Errno::AGAIN | Errno::INTR) if self.unsent() > 0 => {}
+                // No memory for more packets, or the device is busy: again at the next turn.
+                _ => return,
+            }
+        }
+    }
+
+    /// Takes back what has been sent.
+    fn reap(&mut self, arena: &Arena, me: Me, done: &mut Vec<Reaped>, faults: &mut u64) {
+        let (table, before) = (arena.table(), self.reaped);
+        let waiting = self.completion.producer().wrapping_sub(before);
+        for _ in 0..waiting.min(self.completion.capacity()).min((done.capacity() - done.len()) as u32) {
+            let entry = split(self.completion.address(self.reaped)).map(|(index, _)| index);
+            self.reaped = self.reaped.wrapping_add(1);
+            // A word that is not the queue's: a dead incarnation had claimed it, and the sweep has handed it on.
+            let Some(index) = entry.filter(|index| table.is_with(*index, self.device)) else {
+                *faults += u64::from(entry.is_none());
+                continue;
+            };
+            let last = table.get(index).is_some_and(settle_if_last);
+            reach(KillPoint::DeviceSettled);
+            if let Some(held) = table.claim(index, self.device, me) {
+                self.posted = self.posted.saturating_sub(1);
+                done.push(Reaped { held, last });
+            }
+        }
+        if self.reaped != before {
+            reach(KillPoint::DeviceClaimed);
+            self.completion.set_consumer(self.reaped);
+        }
+    }
+}
+
+/// Records that nothing more is owed to the frame's sender, if its last datagram has been sent.
+fn settle_if_last(d: &Descriptor) -> bool {
+    let last = d.posted().last;
+    if last {
+        // Another fate stands there already, if the datagram was a status.
+        d.set_fate(Fate { kind: FateKind::Answered, reason: 0 });
+        d.settle();
+    }
+    last
+}
+
+impl TxPort for AfXdpTx {
+    /// What has been sent is found by its completion.
+    fn found_sent(&mut self, _: &mut Vec<Sent>) {}
+
+    fn take_unposted(&mut self, heads: &mut Vec<Held>) {
+        let (table, me) = (self.arena.table(), self.me);
+        for queue in &mut self.queues {
+            table.take_unposted(queue.device, queue.produced, me, heads);
+            let with = |d: &Descriptor| d.owner().id == queue.device;
+            queue.posted = table.iter().take(table.buffers() as usize).filter(|(_, d)| with(d)).count() as u32;
+            // The dead one may have posted without kicking, and the kernel may have taken a part.
+            queue.kick(self.zero_copy);
+        }
+    }
+
+    fn posts(&self) -> bool {
+        true
+    }
+
+    fn max_datagram(&self, to: Address) -> usize {
+        let ip = if to.get().is_some_and(|a| a.is_ipv6()) { 40 } else { PLAIN_HEADERS - 14 - 8 };
+        (self.mtu.saturating_sub(ip + 8) as usize).min(MAX_DATAGRAM)
+    }
+
+    fn enclose(&self, buffer: &mut [u8], payload: DataRange, route: &Route) -> Option<DataRange> {
+        crate::ethernet::enclose(buffer, payload, route)
+    }
+
+    fn reap(&mut self, done: &mut Vec<Reaped>) {
+        // What the kernel would not take last time.
+        self.kick_those_with_work();
+        for queue in &mut self.queues {
+            queue.reap(&self.arena, self.me, done, &mut self.faults);
+        }
+    }
+
+    fn is_pending(&self) -> bool {
+        self.queues.iter().any(|q| q.posted > 0)
+    }
+
+    fn burst(&self) -> usize {
+        BURST
+    }
+
+    fn send(&mut self, datagrams: &[Datagram<'_>], outcomes: &mut [SendOutcome]) -> Result<(), PortError> {
+        outcomes.fill(SendOutcome::Later);
+        let table = self.arena.table();
+        let mut touched = [false; arena::device::MAX_QUEUES as usize];
+        for (datagram, outcome) in datagrams.iter().zip(outcomes.iter_mut()) {
+            let len = datagram.first.len() as u32;
+            let inside = u64::from(datagram.offset) + u64::from(len) <= BUFFER_BYTES;
+            let Some(link) = datagram.link.filter(|_| inside && len > 0 && datagram.second.is_empty()) else {
+                *outcome = SendOutcome::Failed;
+                continue;
+            };
+            let slot = self.queue_of(link.queue);
+            let queue = &mut self.queues[slot];
+            if queue.unsent() >= queue.tx.capacity() {
+                break;
+            }
+            let address = u64::from(datagram.head.index()) * BUFFER_BYTES + u64::from(datagram.offset);
+            queue.tx.set(queue.produced, address, len);
+            let posted = Posted { position: queue.produced, last: datagram.last };
+            table.post(datagram.head, queue.device, self.me, posted);
+            queue.produced = queue.produced.wrapping_add(1);
+            queue.posted += 1;
+            touched[slot] = true;
+            *outcome = SendOutcome::Posted;
+        }
+        reach(KillPoint::DeviceNamed);
+        for (queue, _) in self.queues.iter().zip(touched).filter(|(_, touched)| *touched) {
+            queue.tx.set_producer(queue.produced);
+        }
+        reach(KillPoint::DevicePosted);
+        self.kick_those_with_work();
+        Ok(())
+    }
+
+    fn recorded(&mut self) {}
+
+    fn writable(&self) -> BorrowedFd<'_> {
+        self.queues[0].socket.as_fd()
+    }
+}

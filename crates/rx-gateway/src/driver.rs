@@ -1,0 +1,39 @@
+//! Which driver packets come by.
+
+use config::{Driver, Pipeline};
+use ports::RxPort;
+use ports::af_xdp::{AfXdpRx, RxOptions};
+use ports::udp::{UdpRx, VECTOR};
+use stage::{Context, Stop};
+
+/// Burst of the kernel's socket beside a driver of links: little comes there.
+const SOCKET_BURST: usize = 32;
+/// Bursts of the ring that one call to the driver may bring: under load one call empties what came during the last turn.
+const BURSTS: usize = 4;
+
+/// Most packets of one call to the driver.
+pub(crate) fn burst(pipeline: &Pipeline) -> usize {
+    (pipeline.rings.burst as usize * BURSTS).clamp(1, VECTOR)
+}
+
+/// Opens the driver's receiving side on what this process inherited.
+pub(crate) fn open(pipeline: &Pipeline, cx: &mut Context) -> Result<Box<dyn RxPort>, Stop> {
+    let fds = std::mem::take(&mut cx.port);
+    let failed = |e: ports::PortError| Stop::Environment(e.to_string());
+    let device = pipeline.device.as_ref().filter(|_| pipeline.ingress.driver == Driver::AfXdp);
+    let Some(device) = device else {
+        return Ok(Box::new(UdpRx::attach(fds, burst(pipeline)).map_err(failed)?));
+    };
+    let queues = device.queues_of(cx.instance.number.into(), 1);
+    // Half of the buffers at most wait in the device's rings: frames in flight need the others.
+    let share = cx.arena.geometry().buffers / 2 / queues.len().max(1) as u32;
+    let options = RxOptions {
+        ring_size: pipeline.af_xdp.ring_size,
+        depth: share.min(pipeline.af_xdp.ring_size),
+        verify_checksums: pipeline.af_xdp.verify_checksums,
+        busy_poll: pipeline.af_xdp.busy_poll_us > 0,
+        burst: SOCKET_BURST,
+        queues,
+    };
+    Ok(Box::new(AfXdpRx::attach(fds, &options, &cx.arena, cx.me).map_err(failed)?))
+}

@@ -1,0 +1,116 @@
+//! Replies that a device is sending: their heads are its own until they come back.
+
+use crate::reply::Reply;
+use crate::stage::{BATCH, Live};
+use ::stage::{Context, Stop};
+use arena::counters::TxCounter;
+use arena::descriptor::{Fate, FateKind};
+use arena::now_ns;
+use ports::{Reaped, SendOutcome, TxPort};
+
+/// A driver that posts, and what it has of ours.
+pub(crate) struct Device {
+    pub(crate) port: Box<dyn TxPort>,
+    /// By the head's index.
+    posted: Vec<Option<Reply>>,
+    reaped: Vec<Reaped>,
+}
+
+impl Device {
+    pub(crate) fn new(port: Box<dyn TxPort>, buffers: u32) -> Self {
+        let posted = (0..buffers).map(|_| None).collect();
+        Self { port, posted, reaped: Vec::with_capacity(BATCH) }
+    }
+}
+
+impl Live {
+    /// Posts the datagrams of the first `n` replies, which have been prepared.
+    pub(crate) fn post(&mut self, cx: &Context, n: usize) -> Result<usize, Stop> {
+        let Some(device) = &mut self.device else { return Ok(0) };
+        let Some(first) = self.replies.front() else { return Ok(0) };
+        let mut datagrams = [first.framed(cx); BATCH];
+        let mut outcomes = [SendOutcome::Later; BATCH];
+        for (datagram, reply) in datagrams.iter_mut().zip(self.replies.iter().take(n)) {
+            *datagram = reply.framed(cx);
+        }
+        let sent = device.port.send(&datagrams[..n], &mut outcomes[..n]);
+        sent.map_err(|e| Stop::Environment(e.to_string()))?;
+        self.blocked = false;
+        for (done, outcome) in outcomes[..n].iter().enumerate() {
+            let Some(mut reply) = self.replies.pop_front() else { return Ok(done) };
+            if *outcome == SendOutcome::Later {
+                self.blocked = true;
+                self.replies.push_front(reply);
+                return Ok(done);
+            }
+            reply.sent += 1;
+            if *outcome != SendOutcome::Posted {
+                cx.page.add(TxCounter::SendErrors as usize, 1);
+                self.go_on(cx, reply)?;
+                continue;
+            }
+            cx.page.add(TxCounter::Datagrams as usize, 1);
+            cx.page.add(TxCounter::Bytes as usize, reply.framed_len() as u64);
+            if reply.sent == reply.count() {
+                let end = now_ns();
+                cx.page.work.record(end.saturating_sub(reply.start_ns));
+                cx.page.since_arrival.record(end.saturating_sub(reply.meta().arrival_ns));
+            }
+            let index = reply.head.index() as usize;
+            if let Some(place) = self.device.as_mut().and_then(|d| d.posted.get_mut(index)) {
+                *place = Some(reply);
+            }
+        }
+        Ok(n)
+    }
+
+    /// A reply whose last datagram is done with: the next one, or the end.
+    fn go_on(&mut self, cx: &Context, reply: Reply) -> Result<(), Stop> {
+        if reply.sent < reply.count() {
+            self.replies.push_back(reply);
+            return Ok(());
+        }
+        let Reply { head, fate, .. } = reply;
+        self.finish(cx, head, fate)
+    }
+
+    /// Takes back what the device has sent.
+    pub(crate) fn reap(&mut self, cx: &Context) -> Result<usize, Stop> {
+        let Some(device) = self.device.as_mut().filter(|d| d.port.is_pending()) else { return Ok(0) };
+        let mut reaped = std::mem::take(&mut device.reaped);
+        device.port.reap(&mut reaped);
+        let n = reaped.len();
+        let mut ended = Ok(());
+        for Reaped { held, last } in reaped.drain(..) {
+            if ended.is_err() {
+                held.release();
+                continue;
+            }
+            let posted = self.device.as_mut().and_then(|d| d.posted.get_mut(held.index() as usize));
+            ended = match (posted.and_then(Option::take), last) {
+                (Some(mut reply), _) => {
+                    reply.is_back(held);
+                    self.go_on(cx, reply)
+                }
+                // A dead predecessor's.
+                (None, true) => {
+                    cx.page.add(TxCounter::FoundSent as usize, 1);
+                    self.finish(cx, held, Fate { kind: FateKind::Answered, reason: 0 })
+                }
+                (None, false) => {
+                    self.again.push_back(held);
+                    Ok(())
+                }
+            };
+        }
+        if let Some(device) = &mut self.device {
+            device.reaped = reaped;
+        }
+        ended.map(|()| n)
+    }
+
+    /// Whether the device still has heads of ours.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.device.as_ref().is_some_and(|d| d.port.is_pending())
+    }
+}
