@@ -1,0 +1,8 @@
+//! Packet headers from outside: known answers, another implementation in both directions, wrong input, answers.
+
+mod agreement;
+mod answers;
+mod checksum;
+mod golden;
+mod refusals;
+mod samples;
