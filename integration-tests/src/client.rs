@@ -1,7 +1,8 @@
 //! A client that knows what it sent: one socket, frames by number, every reply kept.
 
+use crate::netns::{Net, Side};
 use std::collections::HashMap;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 use wire::{CompleteReply, Encoding, FragmentPlan, FrameKey, MacKey, ReplyAssembler, RequestHeader, Status};
 
@@ -64,7 +65,24 @@ pub fn values(bytes: &[u8]) -> Vec<f32> {
 impl Client {
     /// A client on an ephemeral loopback port.
     pub fn new(to: SocketAddr, stream: u32) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a loopback socket");
+        Self::with_socket(UdpSocket::bind("127.0.0.1:0").expect("a loopback socket"), to, stream)
+    }
+
+    /// A client on an ephemeral port in a namespace, at the address that a route to `to` has.
+    pub fn inside(net: &Net, side: Side, to: SocketAddr, stream: u32) -> Self {
+        let bind = || {
+            // Connecting a datagram socket sends nothing; it tells which local address the route has.
+            let any: IpAddr = if to.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+            let probe = UdpSocket::bind((any, 0))?;
+            probe.connect(to)?;
+            UdpSocket::bind((probe.local_addr()?.ip(), 0))
+        };
+        let socket = net.inside(side, bind).flatten().expect("a socket in the namespace");
+        Self::with_socket(socket, to, stream)
+    }
+
+    /// A client on a socket of the caller's.
+    pub fn with_socket(socket: UdpSocket, to: SocketAddr, stream: u32) -> Self {
         rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 4 << 20).expect("a receive buffer");
         socket.set_nonblocking(true).expect("a non-blocking socket");
         Self {

@@ -4,6 +4,7 @@
 pub mod client;
 pub mod gate;
 pub mod impair;
+pub mod netns;
 pub mod pipeline;
 pub mod processes;
 pub mod traffic;

@@ -1,5 +1,6 @@
 //! A pipeline of real processes, in a folder of its own, that is gone after the test whatever happens.
 
+use crate::netns::{Net, Side};
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
@@ -44,15 +45,28 @@ impl Pipeline {
 
     /// Starts stage binaries from `stages`, with these environment variables.
     pub fn start_with(name: &str, config: &str, stages: &Path, env: &[(&str, &str)]) -> Self {
+        let mut flumeway = Command::new(crate::shipped().join("flumeway"));
+        flumeway.envs(env.iter().copied());
+        Self::launch(flumeway, name, config, stages)
+    }
+
+    /// The same in the pipeline's namespace. Drop it before `net`.
+    pub fn start_inside(net: &Net, name: &str, config: &str, stages: &Path, env: &[(&str, &str)]) -> Self {
+        let mut flumeway = net.flumeway(Side::Pipeline, &[]);
+        flumeway.envs(env.iter().copied());
+        Self::launch(flumeway, name, config, stages)
+    }
+
+    /// `flumeway` is the command line without arguments, wherever it is to run.
+    fn launch(mut flumeway: Command, name: &str, config: &str, stages: &Path) -> Self {
         let dir = folder(name);
         let text = complete(config, &dir, stages);
         let path = dir.join("pipeline.toml");
         std::fs::write(&path, &text).expect("write the configuration");
         let log = std::fs::File::create(dir.join("log")).expect("create the log");
-        let child = Command::new(crate::shipped().join("flumeway"))
+        let child = flumeway
             .args(["run", "--json"])
             .arg(&path)
-            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
