@@ -116,8 +116,10 @@ bench-ring:
 	$(CARGO) bench -p benches --features peers --bench ring -- --quiet
 	$(CARGO) run --release -p benches --features peers --bin bench-ring
 
+# Namespaces and links for tests, kernel headers for the programs in benches/xdp.
+NET_PACKAGES := iproute2 ethtool libc6-dev
 deps:
-	@deploy/deps.sh valgrind $(BENCH_PACKAGES)
+	@deploy/deps.sh valgrind $(BENCH_PACKAGES) $(NET_PACKAGES)
 
 # Enough to build and run.
 deps-run:

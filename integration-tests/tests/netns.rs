@@ -60,7 +60,6 @@ fn kernel_threads_receive_where_they_are_told_to() {
     let Some(net) = Net::or_skip("threads", Options { queues: 2, ..Options::default() }) else { return };
     assert_eq!(net.napi_threads(Side::Pipeline), [0_u32; 0]);
     net.threaded_napi(Side::Pipeline, true).unwrap();
-    net.offload(Side::Pipeline, &[("gro", true)]).unwrap();
     assert_eq!(net.napi_threads(Side::Pipeline).len(), 2, "one per queue");
     assert_eq!(net.napi_threads(Side::Traffic), [0_u32; 0], "only where they were asked for");
     net.pin_napi(Side::Pipeline, 0).unwrap();

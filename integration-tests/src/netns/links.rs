@@ -98,9 +98,13 @@ impl Net {
         run(&mut command).map(drop)
     }
 
-    /// Lets kernel threads, one per queue, receive for a side, instead of whichever core the sender runs on. A veth has
-    /// them only while its NAPI runs: once an XDP program is attached, or GRO is on.
+    /// Lets kernel threads, one per queue, receive for a side, instead of whichever core the sender runs on. GRO is
+    /// switched on with them: the kernel refuses threads to a veth without NAPI, and a veth has NAPI only with GRO or an
+    /// XDP program. Afterwards programs may come and go, the threads stay.
     pub fn threaded_napi(&self, side: Side, on: bool) -> Result<(), String> {
+        if on {
+            self.offload(side, &[("gro", true)])?;
+        }
         let script = format!("echo {} > /sys/class/net/{}/threaded", u8::from(on), self.interface(side));
         run(self.command_in(side, "sh").args(["-c", &script])).map(drop)
     }
