@@ -6,7 +6,7 @@ STAGES := rx-gateway preprocess infer tx
 KILL_FEATURES := $(foreach s,$(STAGES),$(s)/killpoints)
 
 .PHONY: help demo test build kill-builds unit lint deny deps bench-baseline bench-ring deps-run clean fuzz \
-	proof threads loom shuttle sanitize asan valgrind killstep soak seeded-bugs miri
+	bpf proof threads loom shuttle sanitize asan valgrind killstep soak seeded-bugs miri
 
 help:
 	@echo "make demo            build, run the demonstration: frames over UDP, kill -9 of a stage halfway"
@@ -19,6 +19,7 @@ help:
 	@echo "make soak            live stages killed at random, everything accounted for (SECONDS=60, SOAK_SEED=n)"
 	@echo "make bench-ring      the ring's hop against a bare cache line, rte_ring, iceoryx2, sockets; micro-benchmarks"
 	@echo "make fuzz            the checks of what comes from outside, under libFuzzer and AddressSanitizer (SECONDS=60 each)"
+	@echo "make bpf             builds the XDP program anew (its object is committed)"
 	@echo "make deps            install what Debian packages supply (says what, where it may not)"
 
 demo: deps-run build
@@ -85,6 +86,13 @@ valgrind:
 seeded-bugs:
 	$(CARGO) run --quiet --release -p integration-tests --bin seeded-bugs -- $(if $(ALL),--all)
 
+# The XDP program, with the clang of Debian 12. Its object is committed; a test compares the two. Relative names and no
+# system header, so that the object is the same wherever it is built.
+BPF_CLANG ?= clang-14
+bpf:
+	cd crates/ports/src/xdp && $(BPF_CLANG) -target bpfel -mcpu=v3 -O2 -g -Wall -Wextra -Werror -nostdinc \
+		-fdebug-compilation-dir=. -c flumeway.bpf.c -o flumeway.bpf.o
+
 # Not part of `make test`: the component is not everywhere. Scenarios of real threads, few schedules.
 miri:
 	@cargo miri --version >/dev/null 2>&1 || { echo "miri: the component is not installed for this toolchain: rustup component add miri"; exit 1; }
@@ -119,7 +127,7 @@ bench-ring:
 # Namespaces and links for tests, kernel headers for the programs in benches/xdp.
 NET_PACKAGES := iproute2 ethtool libc6-dev
 deps:
-	@deploy/deps.sh valgrind $(BENCH_PACKAGES) $(NET_PACKAGES)
+	@deploy/deps.sh valgrind clang-14 $(BENCH_PACKAGES) $(NET_PACKAGES)
 
 # Enough to build and run.
 deps-run:

@@ -19,6 +19,7 @@ mod sources;
 
 pub use bits::{BITS, Bits, WORDS};
 pub use compiled::{Compiled, CompiledRule, SourcePrefix};
+pub use config::{AclAction, AclRule, PortRange, Prefix, Protocol};
 pub use gcra::Gcra;
 pub use list::List;
 pub use packet::{Decision, Packet, Verdict};

@@ -11,6 +11,7 @@ mod error;
 mod ethernet;
 mod port;
 pub mod udp;
+pub mod xdp;
 
 pub use error::PortError;
 pub use port::{Datagram, Reaped, Received, Refound, Route, RxPort, SendOutcome, Sent, Standing, TxPort};
