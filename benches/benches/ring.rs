@@ -27,6 +27,7 @@ const GEOMETRY: Geometry = Geometry {
     infer: 1,
     ring_capacity: 64,
     max_streams: 1,
+    gateways: 1,
 };
 
 /// The ends of one side, and what it holds.

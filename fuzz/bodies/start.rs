@@ -13,14 +13,16 @@ pub fn run(data: &[u8]) {
         assert_eq!(Launch::decode(&launch.encode()).expect("what was encoded can be read"), launch);
         assert!(launch.descriptors().len() <= data.len() + 8);
     }
-    let mut words = [0; 8];
+    let mut words = [0; 9];
     for (word, bytes) in words.iter_mut().zip(data.chunks(4)) {
         *word = bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
     }
     // Half the numbers close to what is allowed, the others anything.
-    for (word, bytes) in words.iter_mut().zip(data.get(32..).unwrap_or_default().chunks(8)) {
+    for (word, bytes) in words.iter_mut().zip(data.get(36..).unwrap_or_default().chunks(8)) {
         *word ^= bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
     }
+    // An input that ends before the last number asks for one rx-gateway.
+    words[8] ^= 1;
     let geometry = Geometry::from_words(words);
     let Ok(layout) = Layout::new(geometry) else { return };
     assert_eq!(geometry.to_words(), words, "a geometry that is not the one of the header was accepted");

@@ -104,6 +104,7 @@ impl InProcess {
             infer: 1,
             ring_capacity: pipeline.rings.capacity,
             max_streams: pipeline.limits.max_streams,
+            gateways: 1,
         };
         let host = Host::open(pipeline.ingress.listen, 4 << 20).expect("a socket");
         let (arena, regions) = Arena::create(geometry, HugePages::Off).expect("an arena");

@@ -4,7 +4,8 @@ use crate::descriptor::{Descriptor, Table};
 use crate::gateway::{GatewayPage, StreamRow};
 use crate::held::Held;
 use crate::layout::{
-    BUFFER_BYTES, Cursor, GeometryError, Header, LAYOUT_HASH, LAYOUT_VERSION, Layout, MAGIC, SupervisorPage,
+    BUFFER_BYTES, Cursor, GEOMETRY_WORDS, GeometryError, Header, LAYOUT_HASH, LAYOUT_VERSION, Layout, MAGIC,
+    SupervisorPage, rows_at,
 };
 use crate::meta::Extension;
 use crate::owner::{Me, OwnerId};
@@ -139,8 +140,8 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// Creates the regions and formats them: all buffers free with rx-gateway's incarnation 0 (which never runs), so that
-    /// incarnation 1 adopts them; all slots in the slot rings.
+    /// Creates the regions and formats them: each rx-gateway's buffers free with its incarnation 0 (which never runs), so that
+    /// incarnation 1 adopts them; all slots in the slot rings of the first.
     pub fn create(geometry: Geometry, huge: HugePages) -> Result<(Self, Regions), ArenaError> {
         let layout = Layout::new(geometry)?;
         let regions = Regions::create(&layout, huge)?;
@@ -162,7 +163,7 @@ impl Arena {
         let epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
         header.epoch.store(epoch as u64, Ordering::Relaxed);
         let first = Me { id: RX, incarnation: 0 };
-        self.table().format(first, |_| first);
+        self.table().format(|index| Me { id: self.geometry().home_of(index), incarnation: 0 }, |_| first);
         for (id, _) in self.geometry().all_instances() {
             if let Some(page) = self.page(id) {
                 page.clear_current();
@@ -172,7 +173,7 @@ impl Arena {
         for spec in &self.layout.rings {
             let ring = self.ring(spec.id);
             ring.format(0);
-            if spec.kind == RingKind::Slots {
+            if spec.kind == RingKind::Slots && spec.from == RX {
                 let mine = u32::from(spec.to.0 - self.geometry().preprocess_id(0).0);
                 let mut producer = ring.producer(self.table(), first);
                 for slot in (0..self.geometry().slots).filter(|s| s % preprocess == mine) {
@@ -208,7 +209,7 @@ impl Arena {
         if header.ready.load(Ordering::Acquire) != 1 {
             return Err(ArenaError::NotReady);
         }
-        let mut words = [0; 8];
+        let mut words = [0; GEOMETRY_WORDS];
         for (word, cell) in words.iter_mut().zip(&header.geometry) {
             *word = cell.load(Ordering::Relaxed);
         }
@@ -263,16 +264,25 @@ impl Arena {
         self.supervisor().control.get((id.0 as usize).checked_sub(OwnerId::FIRST_STAGE as usize)?)
     }
 
-    /// The ledger and the journal.
-    pub fn gateway(&self) -> &'static GatewayPage {
+    /// Ledger and journal of a rx-gateway.
+    pub fn gateway(&self, id: OwnerId) -> Option<&'static GatewayPage> {
+        let g = self.geometry();
+        let n = g.gateway_number(id)?;
         // SAFETY: atomics alone, mapped writable, at the place the layout gives them.
-        unsafe { self.control.one::<GatewayPage>(self.layout.gateway) }
+        unsafe { self.control.slice::<GatewayPage>(self.layout.gateway, g.gateways.into()) }.get(usize::from(n))
     }
 
-    /// The stream table.
-    pub fn streams(&self) -> &'static [StreamRow] {
+    /// Ledger and journal of every rx-gateway.
+    pub fn gateways(&self) -> impl Iterator<Item = &'static GatewayPage> {
+        self.geometry().gateway_ids().filter_map(|id| self.gateway(id))
+    }
+
+    /// The stream table of a rx-gateway; empty for any other id.
+    pub fn streams(&self, id: OwnerId) -> &'static [StreamRow] {
+        let g = self.geometry();
+        let Some(n) = g.gateway_number(id) else { return &[] };
         // SAFETY: atomics alone, mapped writable, at the place the layout gives them.
-        unsafe { self.control.slice::<StreamRow>(self.layout.streams, self.geometry().max_streams as usize) }
+        unsafe { self.control.slice::<StreamRow>(self.layout.streams + rows_at(&g, n), g.max_streams as usize) }
     }
 
     /// All descriptors.

@@ -1,14 +1,16 @@
 //! Where everything is, counted from outside: by words, roles and ring membership, never as a difference.
 
 use crate::arena::Arena;
-use crate::descriptor::{Role, is_attached};
+use crate::descriptor::{Fate, Role, is_attached};
+use crate::gateway::GatewayPage;
+use crate::owner::OwnerId;
 use crate::sync::Ordering;
-use crate::topology::RX;
+use std::ops::Range;
 
 /// What an audit found. Exact while nothing moves; in between a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Audit {
-    /// Buffers free with rx-gateway.
+    /// Buffers free with the rx-gateway that they belong to.
     pub free: u32,
     /// Buffers of incomplete frames.
     pub assembling: u32,
@@ -22,7 +24,7 @@ pub struct Audit {
     pub slots_attached: u32,
     /// Entries found twice in rings.
     pub doubled: u32,
-    /// Buffers that fit no rule: free but not rx-gateway's, attached to something that is no head.
+    /// Buffers that fit no rule: free but not with their rx-gateway, attached to something that is no head.
     pub orphaned_buffers: u32,
     /// Slots that are attached to something that is no head.
     pub orphaned_slots: u32,
@@ -38,8 +40,17 @@ impl Audit {
 impl Arena {
     /// Counts frames in flight: heads, from the roles.
     pub fn frames_in_flight(&self) -> u64 {
-        let buffers = self.geometry().buffers;
-        self.table().iter().take(buffers as usize).filter(|(_, d)| d.role() == Role::Head).count() as u64
+        self.heads_in(0..self.geometry().buffers)
+    }
+
+    /// Counts those of one rx-gateway.
+    pub fn frames_in_flight_of(&self, gateway: OwnerId) -> u64 {
+        self.heads_in(self.geometry().home_range(gateway))
+    }
+
+    fn heads_in(&self, range: Range<u32>) -> u64 {
+        let buffers = self.table().iter().take(range.end as usize).skip(range.start as usize);
+        buffers.filter(|(_, d)| d.role() == Role::Head).count() as u64
     }
 
     /// Accounts for every buffer and slot.
@@ -71,24 +82,37 @@ impl Arena {
                 Role::Head => audit.heads += 1,
                 Role::Assembling => audit.assembling += 1,
                 Role::Segment if is_attached(owner) && head_ok() => audit.segments += 1,
-                Role::Free if owner.id == RX => audit.free += 1,
+                Role::Free if owner.id == self.geometry().home_of(index) => audit.free += 1,
                 _ => audit.orphaned_buffers += 1,
             }
         }
         audit
     }
 
-    /// A ledger snapshot that adds up, if one can be had while frames move: (received, in flight, per fate cell).
-    /// Tries until counters stand still around the count of heads.
+    /// A ledger snapshot that adds up, if one can be had while frames move: (received, in flight, per fate cell), all
+    /// rx-gateways together. Tries until counters stand still around the count of heads.
     pub fn ledger(&self, tries: u32) -> Ledger {
-        let page = self.gateway();
+        let pages: Vec<_> = self.gateways().collect();
+        self.snapshot(&pages, &(0..self.geometry().buffers), tries)
+    }
+
+    /// The same of one rx-gateway; nothing at all for any other id.
+    pub fn ledger_of(&self, gateway: OwnerId, tries: u32) -> Ledger {
+        self.snapshot(self.gateway(gateway).as_slice(), &self.geometry().home_range(gateway), tries)
+    }
+
+    fn snapshot(&self, pages: &[&GatewayPage], heads: &Range<u32>, tries: u32) -> Ledger {
+        let sum = |of: &dyn Fn(&GatewayPage) -> u64| pages.iter().fold(0_u64, |sum, page| sum.wrapping_add(of(page)));
+        let received = || sum(&|page| page.received.load(Ordering::Acquire));
+        let finished = || sum(&GatewayPage::finished);
         let mut ledger = Ledger::default();
         for _ in 0..tries.max(1) {
-            let before = (page.received.load(Ordering::Acquire), page.finished());
-            ledger.cells = page.cells.iter().map(|c| c.load(Ordering::Acquire)).collect();
-            ledger.in_flight = self.frames_in_flight();
-            ledger.received = page.received.load(Ordering::Acquire);
-            ledger.settled = before == (ledger.received, page.finished());
+            let before = (received(), finished());
+            let cell = |c: usize| sum(&|page| page.cells[c].load(Ordering::Acquire));
+            ledger.cells = (0..Fate::CELLS).map(cell).collect();
+            ledger.in_flight = self.heads_in(heads.clone());
+            ledger.received = received();
+            ledger.settled = before == (ledger.received, finished());
             if ledger.settled && ledger.balanced() {
                 break;
             }

@@ -308,11 +308,11 @@ impl<'a> Table<'a> {
         self.all.iter().enumerate().map(|(i, d)| (i as u32, d))
     }
 
-    /// Gives everything to `buffers_to` (free) and formats the slots for `slots_to(i)`; only while nobody is attached.
-    pub fn format(&self, buffers_to: Me, slots_to: impl Fn(u32) -> Me) {
+    /// Gives buffer i to `buffers_to(i)` (free) and formats the slots for `slots_to(i)`; only while nobody is attached.
+    pub fn format(&self, buffers_to: impl Fn(u32) -> Me, slots_to: impl Fn(u32) -> Me) {
         for (i, d) in self.iter() {
             let (me, role) =
-                if i < self.buffers { (buffers_to, Role::Free) } else { (slots_to(i - self.buffers), Role::Slot) };
+                if i < self.buffers { (buffers_to(i), Role::Free) } else { (slots_to(i - self.buffers), Role::Slot) };
             d.set_role(role);
             d.slot.store(NONE, Ordering::Relaxed);
             d.next.store(NONE, Ordering::Relaxed);

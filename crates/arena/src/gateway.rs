@@ -1,4 +1,4 @@
-//! What rx-gateway keeps in the arena: the ledger, the journal line that makes it crash-safe, packet counts, streams.
+//! What each rx-gateway keeps in the arena: its ledger, the journal line that makes it crash-safe, packet counts, streams.
 //!
 //! Counters are *set* from the journal's line, never incremented twice: a successor repeats the line, and every step of
 //! the operations it names is idempotent.

@@ -6,7 +6,7 @@ use crate::meta::Extension;
 use crate::page::{ControlWord, StagePage};
 use crate::ring::RingId;
 use crate::sync::{AtomicU32, AtomicU64};
-use crate::topology::{Geometry, MAX_INSTANCES, RingSpec};
+use crate::topology::{Geometry, MAX_GATEWAYS, MAX_INSTANCES, RingSpec};
 
 /// First bytes of the control region: `FLUMEWAY` in ASCII.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"FLUMEWAY");
@@ -25,6 +25,8 @@ pub const DATA_OFFSET: u16 = 320;
 /// Alignment of tensors.
 pub const TENSOR_ALIGN: u64 = 64;
 const PAGE: u64 = 4096;
+/// Words of the header that hold the geometry.
+pub(crate) const GEOMETRY_WORDS: usize = 9;
 
 /// First page of the control region.
 #[repr(C, align(4096))]
@@ -33,7 +35,7 @@ pub struct Header {
     pub(crate) magic: AtomicU64,
     pub(crate) version: AtomicU64,
     pub(crate) hash: AtomicU64,
-    pub(crate) geometry: [AtomicU64; 8],
+    pub(crate) geometry: [AtomicU64; GEOMETRY_WORDS],
     /// CLOCK_REALTIME at creation, ns: tells arenas apart.
     pub(crate) epoch: AtomicU64,
     /// 1 once everything is formatted; written last.
@@ -78,6 +80,7 @@ const SAMPLE: Geometry = Geometry {
     infer: 3,
     ring_capacity: 64,
     max_streams: 5,
+    gateways: 4,
 };
 
 /// Why a geometry is refused.
@@ -134,11 +137,17 @@ const fn areas(g: &Geometry) -> Areas {
     let supervisor = PAGE;
     let pages = after(supervisor, size_of::<SupervisorPage>(), 1);
     let gateway = after(pages, size_of::<StagePage>(), g.instances() as u64);
-    let streams = after(gateway, size_of::<GatewayPage>(), 1);
-    let descriptors = after(streams, size_of::<StreamRow>(), g.max_streams as u64);
+    let streams = after(gateway, size_of::<GatewayPage>(), g.gateways as u64);
+    // Each rx-gateway's rows on pages of their own: one writer per page.
+    let descriptors = streams + rows_at(g, g.gateways);
     let extensions = after(descriptors, size_of::<Descriptor>(), g.buffers as u64 + g.slots as u64);
     let rings = after(extensions, size_of::<Extension>(), g.buffers as u64);
     Areas { supervisor, pages, gateway, streams, descriptors, extensions, rings }
+}
+
+/// Where the stream rows of rx-gateway `n` begin, counted from those of the first, bytes.
+pub(crate) const fn rows_at(g: &Geometry, n: u8) -> u64 {
+    (size_of::<StreamRow>() as u64 * g.max_streams as u64).next_multiple_of(PAGE) * n as u64
 }
 
 /// A ring: the page of its head, the page of its tail, its entries, all from a page's beginning on; bytes.
@@ -198,7 +207,9 @@ fn check(g: &Geometry) -> Result<(), GeometryError> {
         if ok && (min..=max).contains(&value) { Ok(()) } else { Err(GeometryError { what, value, min, max, also }) }
     };
     within("buffers", g.buffers.into(), 16, 1 << 22, true, "")?;
-    within("slots", g.slots.into(), 1, 1 << 20, true, "")?;
+    within("rx-gateway instances", g.gateways.into(), 1, MAX_GATEWAYS.into(), true, "")?;
+    // Each rx-gateway admits frames within its share of the slots.
+    within("slots", g.slots.into(), g.gateways.into(), 1 << 20, true, "")?;
     let tensor = |v: u64| v.is_multiple_of(TENSOR_ALIGN);
     within("slot input bytes", g.slot_input_bytes, 64, 1 << 30, tensor(g.slot_input_bytes), ", a multiple of 64")?;
     within("slot output bytes", g.slot_output_bytes, 64, 1 << 30, tensor(g.slot_output_bytes), ", a multiple of 64")?;
@@ -211,7 +222,7 @@ fn check(g: &Geometry) -> Result<(), GeometryError> {
 
 impl Geometry {
     /// As the header holds it.
-    pub fn to_words(self) -> [u64; 8] {
+    pub fn to_words(self) -> [u64; GEOMETRY_WORDS] {
         [
             self.buffers.into(),
             self.slots.into(),
@@ -221,11 +232,12 @@ impl Geometry {
             self.infer.into(),
             self.ring_capacity.into(),
             self.max_streams.into(),
+            self.gateways.into(),
         ]
     }
 
     /// From a header. A number that does not fit its field reads as the largest, which [`Layout::new`] refuses.
-    pub fn from_words(w: [u64; 8]) -> Self {
+    pub fn from_words(w: [u64; GEOMETRY_WORDS]) -> Self {
         let (small, byte) =
             (|n: u64| u32::try_from(n).unwrap_or(u32::MAX), |n: u64| u8::try_from(n).unwrap_or(u8::MAX));
         Self {
@@ -237,6 +249,7 @@ impl Geometry {
             infer: byte(w[5]),
             ring_capacity: small(w[6]),
             max_streams: small(w[7]),
+            gateways: byte(w[8]),
         }
     }
 }

@@ -9,11 +9,13 @@
 //! |---|---|---|---|
 //! | HEAD | a living stage that says it holds fewer, or an older incarnation of it | that stage | its sweep |
 //! | HEAD | nobody's | all | ends as dropped, through the supervisor |
-//! | FREE, ASSEMBLING, SEGMENT | a stage other than rx-gateway | that stage and rx-gateway | free with rx-gateway |
-//! | any but HEAD | nobody's | all | free with rx-gateway |
-//! | SEGMENT | attached to something that is no head, or whose list lacks it | rx-gateway | adopted, or free |
-//! | slot | attached to a head that does not name it; nobody's | all | rx-gateway, which puts it back |
-//! | slot | its stage, which says it holds fewer; rx-gateway | that stage | its sweep, its adoption |
+//! | FREE, ASSEMBLING, SEGMENT | a stage that is no rx-gateway | that stage and the home | free with the home |
+//! | any but HEAD | nobody's | all | free with the home |
+//! | SEGMENT | attached to something that is no head, or whose list lacks it | the home | adopted, or free |
+//! | slot | attached to a head that does not name it; nobody's | all | the first rx-gateway, which puts it back |
+//! | slot | its stage, which says it holds fewer; a rx-gateway | that stage | its sweep, its adoption |
+//!
+//! A buffer's *home* is the rx-gateway that it belongs to. A word that names another rx-gateway is nobody's.
 
 use crate::arena::Arena;
 use crate::descriptor::{Descriptor, Role, is_attached};
@@ -22,7 +24,7 @@ use crate::layout::{LAYOUT_HASH, LAYOUT_VERSION, MAGIC};
 use crate::owner::{Me, Owner, OwnerId};
 use crate::reclaim::Marks;
 use crate::sync::Ordering;
-use crate::topology::{MAX_INSTANCES, RX, RingKind, StageKind};
+use crate::topology::{Geometry, MAX_INSTANCES, RX, RingKind, StageKind};
 
 /// A set of stage instances, by their numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,9 +118,10 @@ impl Crew {
         self.incarnations.get(usize::from(id.0.checked_sub(OwnerId::FIRST_STAGE)?)).copied()
     }
 
-    /// Whether the word names a stage instance in an incarnation that there was.
-    fn knows(&self, word: Owner) -> bool {
-        self.incarnation(word.id).is_some_and(|n| word.incarnation <= n)
+    /// Whether the word of buffer or slot `index` names a stage instance in an incarnation that there was, and that can have it.
+    fn knows(&self, geometry: &Geometry, index: u32, word: Owner) -> bool {
+        let astray = index < geometry.buffers && geometry.is_gateway(word.id) && word.id != geometry.home_of(index);
+        !astray && self.incarnation(word.id).is_some_and(|n| word.incarnation <= n)
     }
 }
 
@@ -135,7 +138,7 @@ enum Call {
     Stop(Instances),
     /// Fine if its stage says that it holds it.
     Held(OwnerId),
-    /// Fine for a while with rx-gateway.
+    /// Fine for a while with its home.
     Rests,
 }
 
@@ -143,32 +146,34 @@ fn judge(arena: &Arena, crew: &Crew, listed: &[bool], index: u32, d: &Descriptor
     let word = d.owner();
     let stops = |id: OwnerId| Call::Stop(Instances::NONE.with(id));
     let role = Role::from_u32(d.role.load(Ordering::Acquire));
-    let current = crew.incarnation(word.id) == Some(word.incarnation);
-    if crew.knows(word) && !crew.active.has(word.id) {
+    let geometry = arena.geometry();
+    let known = crew.knows(&geometry, index, word);
+    let current = known && crew.incarnation(word.id) == Some(word.incarnation);
+    if known && !crew.active.has(word.id) {
         return Call::Nothing;
     }
     let head_role = || arena.table().get(word.incarnation).map(Descriptor::role);
     if arena.table().is_slot(index) {
-        return match arena.geometry().instance(word.id).map(|i| i.kind) {
+        return match geometry.instance(word.id).map(|i| i.kind) {
             _ if follows(arena, index, word) => Call::Nothing,
-            Some(StageKind::RxGateway) if crew.knows(word) => stops(RX),
             Some(StageKind::Preprocess) if current => Call::Held(word.id),
-            Some(StageKind::Preprocess) if crew.knows(word) => stops(word.id),
+            Some(StageKind::RxGateway | StageKind::Preprocess) if known => stops(word.id),
             _ => Call::Stop(Instances::ALL),
         };
     }
+    let home = geometry.home_of(index);
     match role {
-        Some(Role::Head | Role::Assembling) if word.id == RX && current => Call::Rests,
+        Some(Role::Head | Role::Assembling) if word.id == home && current => Call::Rests,
         Some(Role::Head) if current => Call::Held(word.id),
-        Some(Role::Head) if crew.knows(word) => stops(word.id),
-        Some(Role::Free) if word.id == RX && current => Call::Nothing,
-        // Attached: on its way with its head, or an orphan that rx-gateway adopts.
+        Some(Role::Head) if known => stops(word.id),
+        Some(Role::Free) if word.id == home && current => Call::Nothing,
+        // Attached: on its way with its head, or an orphan that its home adopts.
         Some(Role::Segment) if is_attached(word) => match head_role() {
             Some(Role::Assembling) => Call::Rests,
             Some(Role::Head) if listed.get(index as usize) == Some(&true) => Call::Nothing,
-            _ => stops(RX),
+            _ => stops(home),
         },
-        _ if crew.knows(word) => Call::Stop(Instances::NONE.with(RX).with(word.id)),
+        _ if known => Call::Stop(Instances::NONE.with(home).with(word.id)),
         _ => Call::Stop(Instances::ALL),
     }
 }
@@ -209,7 +214,7 @@ fn said(arena: &Arena) -> [Said; MAX_INSTANCES] {
     all
 }
 
-/// Looks at every word and role. `patience`: surveys after which what rests with rx-gateway, while nothing else moves, is lost.
+/// Looks at every word and role. `patience`: surveys after which what rests with its home, while nothing else moves, is lost.
 pub fn survey(arena: &Arena, crew: &Crew, sightings: &mut Sightings, marks: &mut Marks, patience: u32) -> Survey {
     let table = arena.table();
     let rings = arena.rings_where(|_| true);
@@ -218,7 +223,8 @@ pub fn survey(arena: &Arena, crew: &Crew, sightings: &mut Sightings, marks: &mut
     list_segments(arena, &mut sightings.listed);
     let marked = marks.mark(&rings);
     let mut found = Survey::default();
-    let (mut heads, mut slots, mut resting) = ([0_u64; 64], [0_u64; 64], 0_u32);
+    let (mut heads, mut slots) = ([0_u64; 64], [0_u64; 64]);
+    let (mut resting, mut rest_with) = (0_u32, Instances::NONE);
     for (index, d) in table.iter() {
         let age = sightings.age(index, d);
         let condemned = std::mem::take(&mut sightings.condemned[index as usize]);
@@ -235,14 +241,17 @@ pub fn survey(arena: &Arena, crew: &Crew, sightings: &mut Sightings, marks: &mut
                     found.suspected += 1;
                 }
             }
-            Call::Rests => resting += u32::from(age >= patience),
+            Call::Rests if age >= patience => {
+                resting += 1;
+                rest_with = rest_with.with(arena.geometry().home_of(index));
+            }
             Call::Held(id) if age > 0 => {
                 let counts = if table.is_slot(index) { &mut slots } else { &mut heads };
                 if let Some(n) = counts.get_mut(usize::from(id.0.wrapping_sub(OwnerId::FIRST_STAGE))) {
                     *n += 1;
                 }
             }
-            Call::Nothing | Call::Held(_) => {}
+            Call::Nothing | Call::Held(_) | Call::Rests => {}
         }
     }
     let mut idle = true;
@@ -266,7 +275,7 @@ pub fn survey(arena: &Arena, crew: &Crew, sightings: &mut Sightings, marks: &mut
     }
     idle &= arena.rings_where(|s| s.kind != RingKind::Slots).iter().all(|r| r.depth() == 0);
     if resting > 0 && idle {
-        found.stop = found.stop.with(RX);
+        found.stop = found.stop.and(rest_with);
         found.lost += resting;
     }
     found
@@ -275,7 +284,7 @@ pub fn survey(arena: &Arena, crew: &Crew, sightings: &mut Sightings, marks: &mut
 /// What [`straighten`] did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Straightened {
-    /// Buffers and slots given to rx-gateway, roles put right.
+    /// Buffers given to their homes, slots to the first rx-gateway, roles put right.
     pub words: u32,
     /// Heads that nobody owns: to be ended by the supervisor.
     pub heads: Vec<u32>,
@@ -296,25 +305,31 @@ impl Straightened {
 pub fn straighten(arena: &Arena, crew: &Crew, stopped: Instances, sightings: &mut Sightings) -> Straightened {
     let mut done = Straightened::default();
     let all = arena.geometry().all_instances().all(|(id, _)| stopped.has(id));
-    let rx = crew.incarnation(RX).filter(|_| stopped.has(RX));
-    if let Some(incarnation) = rx {
-        list_segments(arena, &mut sightings.listed);
-        done.journal = strike_line(arena);
-        let to = Me { id: RX, incarnation };
-        for (index, d) in arena.table().iter() {
-            let word = d.owner();
-            let settled = crew.knows(word) && stopped.has(word.id);
-            match wrong(arena, crew, &sightings.listed, index, d) {
-                Wrong::Head if all => done.heads.push(index),
-                Wrong::Place if all || settled || is_attached(word) && d.role() == Role::Segment => {
-                    if !arena.table().is_slot(index) {
-                        d.set_role(Role::Free);
-                    }
-                    d.owner.store(word.taken_by(to).pack(), Ordering::Release);
-                    done.words += 1;
+    let geometry = arena.geometry();
+    if !geometry.gateway_ids().any(|id| stopped.has(id)) {
+        return done;
+    }
+    list_segments(arena, &mut sightings.listed);
+    for id in geometry.gateway_ids().filter(|id| stopped.has(*id)) {
+        done.journal |= strike_line(arena, id);
+    }
+    for (index, d) in arena.table().iter() {
+        let is_slot = arena.table().is_slot(index);
+        // Whoever gets the buffer must be stopped in any case.
+        let id = if is_slot { RX } else { geometry.home_of(index) };
+        let Some(incarnation) = crew.incarnation(id).filter(|_| stopped.has(id)) else { continue };
+        let word = d.owner();
+        let settled = crew.knows(&geometry, index, word) && stopped.has(word.id);
+        match wrong(arena, crew, &sightings.listed, index, d) {
+            Wrong::Head if all => done.heads.push(index),
+            Wrong::Place if all || settled || is_attached(word) && d.role() == Role::Segment => {
+                if !is_slot {
+                    d.set_role(Role::Free);
                 }
-                Wrong::No | Wrong::Head | Wrong::Place => {}
+                d.owner.store(word.taken_by(Me { id, incarnation }).pack(), Ordering::Release);
+                done.words += 1;
             }
+            Wrong::No | Wrong::Head | Wrong::Place => {}
         }
     }
     done
@@ -330,10 +345,11 @@ enum Wrong {
 
 fn wrong(arena: &Arena, crew: &Crew, listed: &[bool], index: u32, d: &Descriptor) -> Wrong {
     let word = d.owner();
-    let known = crew.knows(word);
+    let geometry = arena.geometry();
+    let known = crew.knows(&geometry, index, word);
     let attached_head = || arena.table().get(word.incarnation).map(Descriptor::role);
     if arena.table().is_slot(index) {
-        let kind = arena.geometry().instance(word.id).map(|i| i.kind);
+        let kind = geometry.instance(word.id).map(|i| i.kind);
         let fine = match kind {
             Some(StageKind::RxGateway | StageKind::Preprocess) => known,
             _ => follows(arena, index, word),
@@ -344,7 +360,7 @@ fn wrong(arena: &Arena, crew: &Crew, listed: &[bool], index: u32, d: &Descriptor
         // Impossible roles are put right by `restore_roles`.
         Some(Role::Head | Role::Slot) | None if known => Wrong::No,
         Some(Role::Head) => Wrong::Head,
-        Some(Role::Free | Role::Assembling | Role::Segment) if known && word.id == RX => Wrong::No,
+        Some(Role::Free | Role::Assembling | Role::Segment) if known && geometry.is_gateway(word.id) => Wrong::No,
         Some(Role::Segment) if is_attached(word) => match attached_head() {
             Some(Role::Head) if listed.get(index as usize) != Some(&true) => Wrong::Place,
             _ => Wrong::No,
@@ -353,30 +369,35 @@ fn wrong(arena: &Arena, crew: &Crew, listed: &[bool], index: u32, d: &Descriptor
     }
 }
 
-/// Puts roles right that cannot be, before `dead` is swept: a slot is a slot for ever, and no buffer is one. What stages other than
-/// rx-gateway hold are heads. Returns how many were wrong.
+/// Puts roles right that cannot be, before `dead` is swept: a slot is a slot for ever, and no buffer is one. What stages that are
+/// no rx-gateway hold are heads. Returns how many were wrong.
 pub fn restore_roles(arena: &Arena, dead: Me) -> u32 {
     let (table, mut wrong) = (arena.table(), 0);
+    let is_gateway = arena.geometry().is_gateway(dead.id);
     for (index, d) in table.iter() {
         let (role, word) = (Role::from_u32(d.role.load(Ordering::Acquire)), d.owner());
-        let right =
-            match role {
-                Some(Role::Slot) if table.is_slot(index) => continue,
-                _ if table.is_slot(index) => Role::Slot,
-                Some(Role::Slot) | None if word.id == dead.id && word.incarnation <= dead.incarnation => {
-                    if dead.id == RX { Role::Free } else { Role::Head }
+        let right = match role {
+            Some(Role::Slot) if table.is_slot(index) => continue,
+            _ if table.is_slot(index) => Role::Slot,
+            Some(Role::Slot) | None if word.id == dead.id && word.incarnation <= dead.incarnation => {
+                if is_gateway {
+                    Role::Free
+                } else {
+                    Role::Head
                 }
-                _ => continue,
-            };
+            }
+            _ => continue,
+        };
         d.set_role(right);
         wrong += 1;
     }
     wrong
 }
 
-/// Strikes out a pending line of the journal that no rx-gateway can have written; only while that is dead.
-pub fn strike_line(arena: &Arena) -> bool {
-    let page = arena.gateway();
+/// Strikes out a pending line of a rx-gateway's journal that it cannot have written; only while it is dead. False for an id that
+/// is no rx-gateway's.
+pub fn strike_line(arena: &Arena, id: OwnerId) -> bool {
+    let Some(page) = arena.gateway(id) else { return false };
     let Some(line) = page.journal.pending() else { return false };
     let Line { operation, index, cell, value, .. } = line;
     let counter = match operation {
@@ -387,28 +408,27 @@ pub fn strike_line(arena: &Arena) -> bool {
     let stands = counter.map(|c| c.load(Ordering::Acquire));
     // The counter is set to the line's value from the value before it.
     let follows = stands.is_some_and(|c| c == value || c.wrapping_add(1) == value);
-    let sound = follows && arena.table().get(index).is_some_and(|_| index < arena.table().buffers());
+    let sound = follows && arena.geometry().home_range(id).contains(&index);
     if !sound {
         page.journal.end();
     }
     !sound
 }
 
-/// Makes the ledger balance after frames have lost their descriptors: what is neither finished nor in flight is counted under
-/// `cell`. Only while everybody is stopped and nothing is pending in the journal. Counters that cannot be (more finished than
+/// Makes a rx-gateway's ledger balance after frames have lost their descriptors: what is neither finished nor in flight is counted
+/// under `cell`. Only while it is stopped and nothing is pending in its journal. Counters that cannot be (more finished than
 /// received) are met by `received`. Returns how many frames were counted, or by how much `received` was wrong.
-pub fn settle_ledger(arena: &Arena, cell: usize) -> u64 {
-    let page = arena.gateway();
+pub fn settle_ledger(arena: &Arena, id: OwnerId, cell: usize) -> u64 {
+    let Some(page) = arena.gateway(id) else { return 0 };
     if page.journal.pending().is_some() {
         return 0;
     }
-    let finished = page.cells.iter().fold(0_u64, |sum, c| sum.wrapping_add(c.load(Ordering::Acquire)));
-    let known = finished.wrapping_add(arena.frames_in_flight());
+    let known = page.finished().wrapping_add(arena.frames_in_flight_of(id));
     let received = page.received.load(Ordering::Acquire);
     let missing = received.wrapping_sub(known);
     match page.cells.get(cell) {
         _ if missing == 0 => 0,
-        Some(c) if missing <= u64::from(arena.geometry().buffers) => {
+        Some(c) if missing <= arena.geometry().home_range(id).len() as u64 => {
             c.store(c.load(Ordering::Acquire).wrapping_add(missing), Ordering::Release);
             missing
         }

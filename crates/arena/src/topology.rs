@@ -2,6 +2,7 @@
 
 use crate::owner::OwnerId;
 use crate::ring::RingId;
+use std::ops::Range;
 
 /// Most instances of all kinds together.
 pub const MAX_INSTANCES: usize = 64;
@@ -41,10 +42,11 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// `rx-gateway`, `tx`, `preprocess.0`, `infer.1`.
-    pub fn name(self) -> String {
+    /// `rx-gateway` (`rx-gateway.0` where there are several `gateways`), `tx`, `preprocess.0`, `infer.1`.
+    pub fn name(self, gateways: u8) -> String {
         match self.kind {
-            StageKind::RxGateway | StageKind::Tx => self.kind.name().to_owned(),
+            StageKind::Tx => self.kind.name().to_owned(),
+            StageKind::RxGateway if gateways <= 1 => self.kind.name().to_owned(),
             _ => format!("{}.{}", self.kind.name(), self.number),
         }
     }
@@ -97,11 +99,16 @@ pub struct Geometry {
     pub infer: u8,
     /// Entries of a forward ring, a power of two.
     pub ring_capacity: u32,
-    /// Rows of the stream table.
+    /// Rows of each rx-gateway's stream table.
     pub max_streams: u32,
+    /// Instances of rx-gateway.
+    pub gateways: u8,
 }
 
-/// rx-gateway's owner id.
+/// Most instances of rx-gateway.
+pub const MAX_GATEWAYS: u8 = 16;
+
+/// Owner id of the first rx-gateway, which every arena has.
 pub const RX: OwnerId = OwnerId(OwnerId::FIRST_STAGE);
 /// tx's owner id.
 pub const TX: OwnerId = OwnerId(OwnerId::FIRST_STAGE + 1);
@@ -117,9 +124,67 @@ impl Geometry {
         OwnerId(TX.0 + 1 + self.preprocess + n)
     }
 
+    /// Number of instances that there are with one rx-gateway.
+    const fn base(&self) -> u8 {
+        2 + self.preprocess + self.infer
+    }
+
+    /// Owner id of rx-gateway instance `n`: the first has [`RX`], the others come after every other instance.
+    pub const fn gateway_id(&self, n: u8) -> OwnerId {
+        if n == 0 { RX } else { OwnerId(OwnerId::FIRST_STAGE + self.base() + n - 1) }
+    }
+
+    /// Owner ids of all rx-gateways, by their numbers.
+    pub fn gateway_ids(&self) -> impl Iterator<Item = OwnerId> + use<> {
+        let me = *self;
+        (0..self.gateways).map(move |n| me.gateway_id(n))
+    }
+
+    /// Which rx-gateway an owner id is.
+    pub fn gateway_number(&self, id: OwnerId) -> Option<u8> {
+        self.instance(id).filter(|i| i.kind == StageKind::RxGateway).map(|i| i.number)
+    }
+
+    /// Whether an owner id is a rx-gateway's.
+    pub fn is_gateway(&self, id: OwnerId) -> bool {
+        self.gateway_number(id).is_some()
+    }
+
+    /// Number of the rx-gateway that buffer `index` belongs to: it alone has the buffer free, and the buffer's frames go home
+    /// to it. An index beyond the buffers belongs to the last one.
+    #[inline]
+    pub fn home_number(&self, index: u32) -> u8 {
+        if self.gateways <= 1 {
+            return 0;
+        }
+        let n = u64::from(index) * u64::from(self.gateways) / u64::from(self.buffers.max(1));
+        n.min(u64::from(self.gateways) - 1) as u8
+    }
+
+    /// Owner id of the rx-gateway that buffer `index` belongs to, see [`Self::home_number`].
+    #[inline]
+    pub fn home_of(&self, index: u32) -> OwnerId {
+        self.gateway_id(self.home_number(index))
+    }
+
+    /// The buffers of a rx-gateway, one stretch; empty for any other id.
+    pub fn home_range(&self, id: OwnerId) -> Range<u32> {
+        let Some(n) = self.gateway_number(id) else { return 0..0 };
+        let (all, parts) = (u64::from(self.buffers), u64::from(self.gateways));
+        let begin = |n: u8| (u64::from(n) * all).div_ceil(parts) as u32;
+        begin(n)..begin(n + 1)
+    }
+
+    /// A rx-gateway's share of `total`; the shares of all add up to it. Nothing for any other id.
+    pub fn gateway_share(&self, total: u32, id: OwnerId) -> u32 {
+        let Some(n) = self.gateway_number(id) else { return 0 };
+        let parts = u32::from(self.gateways);
+        total / parts + u32::from(u32::from(n) < total % parts)
+    }
+
     /// Number of stage instances.
     pub const fn instances(&self) -> usize {
-        2 + self.preprocess as usize + self.infer as usize
+        1 + self.gateways as usize + self.preprocess as usize + self.infer as usize
     }
 
     /// Which instance an owner id is.
@@ -129,8 +194,9 @@ impl Geometry {
             0 => Instance { kind: StageKind::RxGateway, number: 0 },
             1 => Instance { kind: StageKind::Tx, number: 0 },
             n if n < 2 + self.preprocess => Instance { kind: StageKind::Preprocess, number: n - 2 },
+            n if n < self.base() => Instance { kind: StageKind::Infer, number: n - 2 - self.preprocess },
             n if (n as usize) < self.instances() => {
-                Instance { kind: StageKind::Infer, number: n - 2 - self.preprocess }
+                Instance { kind: StageKind::RxGateway, number: n - self.base() + 1 }
             }
             _ => return None,
         })
@@ -139,7 +205,7 @@ impl Geometry {
     /// The owner id of an instance.
     pub const fn id_of(&self, instance: Instance) -> OwnerId {
         match instance.kind {
-            StageKind::RxGateway => RX,
+            StageKind::RxGateway => self.gateway_id(instance.number),
             StageKind::Tx => TX,
             StageKind::Preprocess => self.preprocess_id(instance.number),
             StageKind::Infer => self.infer_id(instance.number),
@@ -168,8 +234,10 @@ impl Geometry {
         };
         let (forward, roomy) = (self.ring_capacity, self.roomy());
         for p in (0..self.preprocess).map(|p| self.preprocess_id(p)) {
-            add(RingKind::Forward, RX, p, forward);
-            add(RingKind::Slots, RX, p, self.slots.next_power_of_two());
+            for g in self.gateway_ids() {
+                add(RingKind::Forward, g, p, forward);
+                add(RingKind::Slots, g, p, self.slots.next_power_of_two());
+            }
             add(RingKind::Status, p, TX, roomy);
             for i in (0..self.infer).map(|i| self.infer_id(i)) {
                 add(RingKind::Forward, p, i, forward);
@@ -178,9 +246,13 @@ impl Geometry {
         for i in (0..self.infer).map(|i| self.infer_id(i)) {
             add(RingKind::Forward, i, TX, forward);
         }
-        add(RingKind::Status, RX, TX, roomy);
+        for g in self.gateway_ids() {
+            add(RingKind::Status, g, TX, roomy);
+        }
         add(RingKind::Status, OwnerId::SUPERVISOR, TX, roomy);
-        add(RingKind::Home, TX, RX, roomy);
+        for g in self.gateway_ids() {
+            add(RingKind::Home, TX, g, roomy);
+        }
         for (id, _) in self.all_instances() {
             add(RingKind::Recovery, id, id, roomy);
         }
@@ -192,19 +264,22 @@ impl Geometry {
 mod tests {
     use super::*;
 
+    const ONE: Geometry = Geometry {
+        buffers: 64,
+        slots: 8,
+        slot_input_bytes: 64,
+        slot_output_bytes: 64,
+        preprocess: 2,
+        infer: 3,
+        ring_capacity: 64,
+        max_streams: 4,
+        gateways: 1,
+    };
+
     #[test]
     fn ids_and_instances_agree() {
-        let g = Geometry {
-            buffers: 64,
-            slots: 8,
-            slot_input_bytes: 64,
-            slot_output_bytes: 64,
-            preprocess: 2,
-            infer: 3,
-            ring_capacity: 64,
-            max_streams: 4,
-        };
-        let names: Vec<_> = g.all_instances().map(|(_, i)| i.name()).collect();
+        let g = ONE;
+        let names: Vec<_> = g.all_instances().map(|(_, i)| i.name(g.gateways)).collect();
         assert_eq!(names, ["rx-gateway", "tx", "preprocess.0", "preprocess.1", "infer.0", "infer.1", "infer.2"]);
         for (id, i) in g.all_instances() {
             assert_eq!(g.id_of(i), id);
@@ -212,5 +287,65 @@ mod tests {
         assert_eq!(g.instance(OwnerId(9)), None);
         // 2 x (forward, slots, status, 3 forward) + 3 forward + 2 status + home + 7 recovery.
         assert_eq!(g.rings().len(), 2 * 6 + 3 + 2 + 1 + 7);
+    }
+
+    #[test]
+    fn several_gateways_follow_the_others_and_keep_their_ids() {
+        let g = Geometry { gateways: 3, ..ONE };
+        let names: Vec<_> = g.all_instances().map(|(_, i)| i.name(g.gateways)).collect();
+        let expected = [
+            "rx-gateway.0",
+            "tx",
+            "preprocess.0",
+            "preprocess.1",
+            "infer.0",
+            "infer.1",
+            "infer.2",
+            "rx-gateway.1",
+            "rx-gateway.2",
+        ];
+        assert_eq!(names, expected);
+        for (id, i) in g.all_instances() {
+            assert_eq!((g.id_of(i), g.is_gateway(id)), (id, i.kind == StageKind::RxGateway));
+        }
+        assert_eq!(g.gateway_ids().map(|id| id.0).collect::<Vec<_>>(), [2, 9, 10]);
+        assert_eq!((g.instance(OwnerId(11)), g.gateway_number(OwnerId(11)), g.is_gateway(TX)), (None, None, false));
+        // Each has its own to both preprocess, to tx, from tx, and to its successor.
+        let rings = g.rings();
+        for id in g.gateway_ids() {
+            let of = |kind, from: Option<OwnerId>, to: Option<OwnerId>| {
+                let picks =
+                    |s: &&RingSpec| s.kind == kind && from.is_none_or(|f| s.from == f) && to.is_none_or(|t| s.to == t);
+                rings.iter().filter(picks).count()
+            };
+            assert_eq!((of(RingKind::Forward, Some(id), None), of(RingKind::Slots, Some(id), None)), (2, 2));
+            assert_eq!((of(RingKind::Status, Some(id), Some(TX)), of(RingKind::Home, Some(TX), Some(id))), (1, 1));
+            assert_eq!(of(RingKind::Recovery, Some(id), Some(id)), 1);
+        }
+        assert_eq!(rings.len(), 2 * (3 * 2 + 1 + 3) + 3 + 4 + 3 + 9);
+    }
+
+    #[test]
+    fn every_buffer_has_one_home() {
+        for (buffers, gateways) in [(64, 1), (64, 2), (67, 3), (16, 16), (17, 16), (1 << 22, 7)] {
+            let g = Geometry { buffers, gateways, ..ONE };
+            let mut next = 0;
+            for (n, id) in g.gateway_ids().enumerate() {
+                let range = g.home_range(id);
+                assert_eq!(range.start, next, "{buffers} buffers, gateway {n}");
+                assert!(!range.is_empty());
+                for index in [range.start, range.end - 1] {
+                    assert_eq!((g.home_of(index), g.home_number(index)), (id, n as u8), "{buffers}: {index}");
+                }
+                next = range.end;
+            }
+            assert_eq!(next, buffers);
+            // An index that is none, as a damaged word may hold.
+            assert_eq!(g.home_number(u32::MAX), gateways - 1);
+            let shares: Vec<_> = g.gateway_ids().map(|id| g.gateway_share(37, id)).collect();
+            assert_eq!(shares.iter().sum::<u32>(), 37);
+            assert!(shares.iter().all(|s| (37 / u32::from(gateways)..=37 / u32::from(gateways) + 1).contains(s)));
+        }
+        assert_eq!((ONE.home_range(TX), ONE.gateway_share(9, TX)), (0..0, 0));
     }
 }

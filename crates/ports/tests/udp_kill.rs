@@ -168,6 +168,7 @@ impl Rig {
             infer: 1,
             ring_capacity: 64,
             max_streams: 4,
+            gateways: 1,
         };
         let (_, regions) = Arena::create(geometry, HugePages::Off).expect("a small arena");
         let host = Host::open("127.0.0.1:0".parse().expect("an address"), 200 << 10).expect("a socket");

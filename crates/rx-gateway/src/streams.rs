@@ -110,9 +110,10 @@ impl Streams {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arena::topology::RX;
 
     fn rows(n: usize) -> &'static [StreamRow] {
-        crate::testing::arena(n as u32).streams()
+        crate::testing::arena(n as u32).streams(RX)
     }
 
     #[test]

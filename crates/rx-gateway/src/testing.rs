@@ -13,6 +13,7 @@ pub(crate) fn arena(max_streams: u32) -> Arena {
         infer: 1,
         ring_capacity: 2,
         max_streams,
+        gateways: 1,
     };
     Arena::create(geometry, arena::region::HugePages::Off).expect("a small arena").0
 }

@@ -108,7 +108,7 @@ impl Rig {
     }
 
     fn finished(&self, fate: Fate) -> u64 {
-        self.world.arena.gateway().cells[fate.cell()].load(Ordering::Relaxed)
+        self.world.arena.gateway(RX).unwrap().cells[fate.cell()].load(Ordering::Relaxed)
     }
 
     fn nothing_is_lost(&self, heads: u64) {
@@ -119,7 +119,7 @@ impl Rig {
 }
 
 fn verdicts(world: &World) -> Vec<u64> {
-    let packets = &world.arena.gateway().packets;
+    let packets = &world.arena.gateway(RX).unwrap().packets;
     Verdict::ALL.iter().map(|(cell, _)| packets[*cell].load(Ordering::Relaxed)).collect()
 }
 
@@ -129,7 +129,7 @@ fn every_bit_of_a_record_that_comes_home_counts() {
     assert_eq!(rig.send(0, None), "fragment");
     let head = rig.head();
     rig.bring_home(head);
-    let row = &rig.world.arena.streams()[0];
+    let row = &rig.world.arena.streams(RX)[0];
     assert_eq!((row.finished.load(Ordering::Relaxed), row.has_finished(0)), (1, true), "a sound frame is remembered");
     assert_eq!(rig.send(0, None), "duplicate");
     let mut frame_id = 1;
@@ -214,7 +214,7 @@ fn a_damaged_packet_that_was_a_whole_frame_is_counted() {
     });
     assert_eq!(rig.world.take_from(RingKind::Status, TX), Some(3));
     assert_eq!(rig.world.descriptor(3).fate(), Some(DAMAGED));
-    assert_eq!(rig.world.arena.gateway().received.load(Ordering::Relaxed), 1);
+    assert_eq!(rig.world.arena.gateway(RX).unwrap().received.load(Ordering::Relaxed), 1);
     rig.nothing_is_lost(1);
 }
 

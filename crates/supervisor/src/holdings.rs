@@ -54,6 +54,7 @@ fn geometry(pipeline: &Pipeline) -> Geometry {
         infer: u8::try_from(pipeline.infer.instances).unwrap_or(u8::MAX),
         ring_capacity: pipeline.rings.capacity,
         max_streams: pipeline.limits.max_streams,
+        gateways: 1,
     }
 }
 

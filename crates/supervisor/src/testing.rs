@@ -15,6 +15,7 @@ pub(crate) fn arena() -> Arena {
         infer: 1,
         ring_capacity: 64,
         max_streams: 4,
+        gateways: 1,
     };
     Arena::create(geometry, HugePages::Off).expect("8 MiB of memory").0
 }

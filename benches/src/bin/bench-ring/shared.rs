@@ -30,6 +30,7 @@ const GEOMETRY: Geometry = Geometry {
     infer: 3,
     ring_capacity: 64,
     max_streams: 1,
+    gateways: 1,
 };
 
 /// Which of the two processes.

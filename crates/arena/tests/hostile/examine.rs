@@ -32,6 +32,7 @@ impl World {
             infer: 1,
             ring_capacity: 8,
             max_streams: 1,
+            gateways: 1,
         };
         let (arena, regions) = Arena::create(geometry, HugePages::Off).expect("8 MiB of memory");
         let [rx, _, pre, _] = ids();

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
-const GEOMETRY: Geometry = Geometry {
+pub const GEOMETRY: Geometry = Geometry {
     buffers: 32,
     slots: 8,
     slot_input_bytes: 64,
@@ -16,6 +16,7 @@ const GEOMETRY: Geometry = Geometry {
     infer: 1,
     ring_capacity: 8,
     max_streams: 4,
+    gateways: 1,
 };
 
 /// Where a write falls.

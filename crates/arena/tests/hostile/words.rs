@@ -1,14 +1,16 @@
 //! Who must be dead for the repair of which word, and what the repair is.
 
-use crate::memory::{Memory, ids};
+use crate::memory::{GEOMETRY, Memory, ids};
 use arena::descriptor::{Fate, FateKind, Role};
 use arena::gateway::{Line, NO_STREAM, Operation};
 use arena::reclaim::Marks;
+use arena::region::HugePages;
 use arena::survey::{
     Crew, Instances, Sightings, Survey, restore_roles, settle_ledger, straighten, strike_line, survey,
 };
 use arena::sync::Ordering;
-use arena::{Arena, Me, Owner, OwnerId};
+use arena::topology::RX;
+use arena::{Arena, Geometry, Me, Owner, OwnerId};
 
 const LAST: u32 = 3;
 
@@ -167,7 +169,7 @@ fn roles_that_cannot_be() {
 fn a_line_of_the_journal_that_does_not_follow_is_struck_out() {
     let memory = Memory::fresh();
     let arena = arena(&memory);
-    let page = arena.gateway();
+    let page = arena.gateway(RX).unwrap();
     page.received.store(41, Ordering::Release);
     let line = |index, value| Line {
         operation: Operation::Admit,
@@ -180,7 +182,7 @@ fn a_line_of_the_journal_that_does_not_follow_is_struck_out() {
     };
     for (line, sound) in [(line(3, 42), true), (line(3, 41), true), (line(3, 43), false), (line(32, 42), false)] {
         page.journal.begin(line);
-        assert_eq!(strike_line(&arena), !sound, "{line:?}");
+        assert_eq!(strike_line(&arena, RX), !sound, "{line:?}");
         assert_eq!(page.journal.pending().is_some(), sound);
         page.journal.end();
     }
@@ -190,18 +192,104 @@ fn a_line_of_the_journal_that_does_not_follow_is_struck_out() {
 fn the_ledger_is_settled() {
     let memory = Memory::fresh();
     let arena = arena(&memory);
-    let page = arena.gateway();
+    let page = arena.gateway(RX).unwrap();
     let (answered, lost) = (Fate { kind: FateKind::Answered, reason: 0 }, Fate { kind: FateKind::Dropped, reason: 63 });
     page.received.store(10, Ordering::Release);
     page.cells[answered.cell()].store(7, Ordering::Release);
     arena.table().get(5).expect("a buffer").set_role(Role::Head);
-    assert_eq!(settle_ledger(&arena, lost.cell()), 2);
+    assert_eq!(settle_ledger(&arena, RX, lost.cell()), 2);
     assert_eq!(page.cells[lost.cell()].load(Ordering::Acquire), 2);
-    assert_eq!(settle_ledger(&arena, lost.cell()), 0);
+    assert_eq!(settle_ledger(&arena, RX, lost.cell()), 0);
     page.cells[answered.cell()].store(1 << 60, Ordering::Release);
-    assert!(settle_ledger(&arena, lost.cell()) > 0);
+    assert!(settle_ledger(&arena, RX, lost.cell()) > 0);
     assert_eq!(page.received.load(Ordering::Acquire), (1 << 60) + 2 + 1);
     assert!(arena.ledger(1).balanced());
+}
+
+/// 32 buffers of two rx-gateways, all free with the third incarnation of their homes; nobody else holds anything.
+fn two_gateways() -> (Arena, Crew, [OwnerId; 2]) {
+    let geometry = Geometry { gateways: 2, ..GEOMETRY };
+    let (arena, _) = Arena::create(geometry, HugePages::Off).expect("8 MiB of memory");
+    for index in 0..geometry.buffers {
+        own(&arena, index, geometry.home_of(index), LAST);
+    }
+    let everybody = geometry.all_instances().fold(Instances::NONE, |all, (id, _)| all.with(id));
+    let crew = Crew { incarnations: vec![LAST; geometry.instances()], active: everybody };
+    (arena, crew, [geometry.gateway_id(0), geometry.gateway_id(1)])
+}
+
+#[test]
+fn a_buffer_with_another_gateway_than_its_home_is_nobodys() {
+    let (arena, crew, [first, second]) = two_gateways();
+    let tx = ids()[1];
+    let survey_twice = |arena: &Arena| {
+        let (mut sightings, mut marks) = (Sightings::new(arena.table().len()), Marks::new(arena.table().len()));
+        let mut once = || {
+            arena.geometry().all_instances().for_each(|(id, _)| turn(arena, id));
+            survey(arena, &crew, &mut sightings, &mut marks, 3)
+        };
+        once();
+        once()
+    };
+    assert_eq!(survey_twice(&arena), Survey::default());
+    let cases = [
+        (5, Role::Free, second, Instances::ALL),
+        (5, Role::Head, second, Instances::ALL),
+        (20, Role::Assembling, first, Instances::ALL),
+        (20, Role::Free, tx, these(&[second, tx])),
+        (20, Role::Segment, OwnerId::ATTACHED, these(&[second])),
+        (5, Role::Segment, OwnerId::ATTACHED, these(&[first])),
+    ];
+    for (index, role, id, stop) in cases {
+        let d = arena.table().get(index).expect("a buffer");
+        d.set_role(role);
+        // Attached: to buffer 3, which is no head.
+        own(&arena, index, id, LAST);
+        let found = survey_twice(&arena);
+        assert_eq!((found.stop, found.lost), (stop, 1), "{index} {role:?} {id:?}");
+        let mut sightings = Sightings::new(arena.table().len());
+        let stopped = if stop == Instances::ALL { crew.active } else { stop };
+        let done = straighten(&arena, &crew, stopped, &mut sightings);
+        if role == Role::Head {
+            assert_eq!((done.words, done.heads), (0, vec![index]), "the supervisor ends it");
+        } else if id != OwnerId::ATTACHED {
+            let home = Owner { id: arena.geometry().home_of(index), incarnation: LAST, seq: 10 };
+            assert_eq!((done.words, d.owner(), d.role()), (1, home, Role::Free), "{index} {role:?} {id:?}");
+        }
+        d.set_role(Role::Free);
+        own(&arena, index, arena.geometry().home_of(index), LAST);
+    }
+}
+
+#[test]
+fn each_gateway_has_books_of_its_own() {
+    let (arena, _, [first, second]) = two_gateways();
+    let lost = Fate { kind: FateKind::Dropped, reason: 63 };
+    let page = |id| arena.gateway(id).expect("a gateway");
+    page(first).received.store(3, Ordering::Release);
+    page(first).cells[lost.cell()].store(3, Ordering::Release);
+    page(second).received.store(10, Ordering::Release);
+    page(second).cells[0].store(7, Ordering::Release);
+    arena.table().get(31).expect("a buffer").set_role(Role::Head);
+    assert!(arena.ledger_of(first, 1).balanced() && !arena.ledger_of(second, 1).balanced());
+    assert_eq!((settle_ledger(&arena, first, lost.cell()), settle_ledger(&arena, second, lost.cell())), (0, 2));
+    let all = arena.ledger(1);
+    assert!(all.balanced() && arena.ledger_of(second, 1).balanced());
+    assert_eq!((all.received, all.in_flight, all.cells[lost.cell()]), (13, 1, 5));
+    assert_eq!((arena.frames_in_flight_of(first), arena.frames_in_flight_of(second)), (0, 1));
+    // A line about somebody else's buffer is none that it can have written.
+    for (id, index, sound) in [(first, 3, true), (first, 20, false), (second, 20, true), (second, 3, false)] {
+        let value = page(id).received.load(Ordering::Acquire) + 1;
+        let line = Line { operation: Operation::Admit, index, seq: 1, cell: 0, value, extra: NO_STREAM, finished: 0 };
+        page(id).journal.begin(line);
+        assert_eq!(strike_line(&arena, id), !sound, "{id:?} {index}");
+        page(id).journal.end();
+    }
+    // Rows of one are not those of another.
+    assert_eq!((arena.streams(first).len(), arena.streams(second).len(), arena.streams(ids()[1]).len()), (4, 4, 0));
+    arena.streams(second)[0].record_finished(0, 77);
+    assert!(arena.streams(second)[0].has_finished(77) && !arena.streams(first)[0].has_finished(77));
+    assert!(arena.gateway(ids()[1]).is_none());
 }
 
 #[test]
@@ -210,7 +298,7 @@ fn the_header_is_written_again() {
     let arena = arena(&memory);
     let epoch = arena.epoch();
     assert!(!arena.mend_header(epoch));
-    for word in 0..13 {
+    for word in 0..14 {
         memory.write(8 * word, u64::MAX);
         assert!(arena.mend_header(epoch), "word {word}");
         assert!(!arena.mend_header(epoch), "word {word}");

@@ -29,7 +29,7 @@ fn admit(world: &World, head: &Held, hand: &mut Vec<Held>) {
     let d = table.of(head);
     d.next.store(next, Ordering::Relaxed);
     d.segments.store(FRAGMENTS.len() as u32, Ordering::Relaxed);
-    world.arena.gateway().admit(table, head);
+    world.arena.gateway(RX).unwrap().admit(table, head);
 }
 
 #[test]
@@ -52,9 +52,9 @@ fn a_frame_with_segments_is_admitted() {
         world.reclaim(who);
         let next = me(RX, 2);
         let mut heads = world.recovered(next);
-        if let Some(line) = world.arena.gateway().journal.pending() {
+        if let Some(line) = world.arena.gateway(RX).unwrap().journal.pending() {
             assert_eq!((line.operation, line.index, line.value), (Operation::Admit, HEAD, 1), "death {at}");
-            world.arena.gateway().repeat_admit(table, &line);
+            world.arena.gateway(RX).unwrap().repeat_admit(table, &line);
         }
         let mut hand = world.adopt(next);
         // What is still half assembled is admitted from its words and roles.
@@ -101,16 +101,16 @@ fn home(world: &World) -> Held {
 
 /// All steps behind the line; each may be found done already, and words say so, never a list. What became free goes to `free`.
 fn dissolve_by_line(world: &World, head: Held, line: &Line, who: Me, slots: &mut Producer<'_>, free: &mut Vec<Held>) {
-    let row = &world.arena.streams()[line.extra as usize];
+    let row = &world.arena.streams(RX)[line.extra as usize];
     let send = |slot| slots.push(slot);
     let done = take_apart(world.arena.table(), who, line, head, Some((row, FRAME)), send, |held| free.push(held));
     assert!(done.is_ok(), "the slot ring has room for all slots");
-    world.arena.gateway().journal.end();
+    world.arena.gateway(RX).unwrap().journal.end();
 }
 
 fn dissolve(world: &World, head: Held, who: Me, slots: &mut Producer<'_>, free: &mut Vec<Held>) {
-    let row = Some((0, &world.arena.streams()[0]));
-    let line = world.arena.gateway().begin_dissolve(world.arena.table(), &head, FATE, row);
+    let row = Some((0, &world.arena.streams(RX)[0]));
+    let line = world.arena.gateway(RX).unwrap().begin_dissolve(world.arena.table(), &head, FATE, row);
     dissolve_by_line(world, head, &line, who, slots, free);
 }
 
@@ -135,21 +135,21 @@ fn a_frame_that_came_home_is_dissolved() {
         let (slots, mut hand): (Vec<_>, Vec<_>) = world.adopt(next).into_iter().partition(|h| table.is_slot(h.index()));
         world.push_all(&ring, next, slots);
         let mut slots = ring.producer(table, next);
-        if let Some(line) = world.arena.gateway().journal.pending() {
+        if let Some(line) = world.arena.gateway(RX).unwrap().journal.pending() {
             let found = heads.pop().or_else(|| {
                 let n = hand.iter().position(|h| h.index() == line.index)?;
                 Some(hand.swap_remove(n))
             });
             let head = found.expect("the head of a pending line is in hand");
             assert_eq!((line.operation, head.index()), (Operation::Dissolve, HEAD), "death {at}");
-            world.arena.gateway().set(&line);
+            world.arena.gateway(RX).unwrap().set(&line);
             dissolve_by_line(&world, head, &line, next, &mut slots, &mut hand);
         }
         for head in heads {
             dissolve(&world, head, next, &mut slots, &mut hand);
         }
         world.audit(at, &[(next, &release(hand))]);
-        let (ledger, row) = (world.arena.ledger(1), &world.arena.streams()[0]);
+        let (ledger, row) = (world.arena.ledger(1), &world.arena.streams(RX)[0]);
         assert!(ledger.balanced() && ledger.in_flight == 0, "death {at}: {ledger:?}");
         assert_eq!((ledger.received, ledger.cells[FATE.cell()]), (1, 1), "death {at}");
         assert_eq!((row.finished.load(Ordering::Relaxed), row.has_finished(FRAME)), (1, true));

@@ -21,6 +21,7 @@ pub const GEOMETRY: Geometry = Geometry {
     infer: 1,
     ring_capacity: 8,
     max_streams: 1,
+    gateways: 1,
 };
 /// Sequence number of all buffers at the beginning: it passes the end of its 32 bits in the scenarios.
 const SEQ: u32 = u32::MAX - 1;

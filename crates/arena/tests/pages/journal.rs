@@ -4,11 +4,12 @@ use arena::Arena;
 use arena::descriptor::{Fate, FateKind, Role};
 use arena::gateway::{HISTORY, Line, NO_STREAM, Operation};
 use arena::sync::{AtomicU32, Ordering};
+use arena::topology::RX;
 use proptest::prelude::*;
 
 /// The steps of an operation after its line: each may be the last one of a life.
 fn steps(arena: &Arena, line: &Line) -> Vec<Box<dyn Fn()>> {
-    let (page, line) = (arena.gateway(), *line);
+    let (page, line) = (arena.gateway(RX).unwrap(), *line);
     let role = |to: Role| {
         let d = arena.table().get(line.index).unwrap();
         Box::new(move || d.set_role(to)) as Box<dyn Fn()>
@@ -18,7 +19,7 @@ fn steps(arena: &Arena, line: &Line) -> Vec<Box<dyn Fn()>> {
         Operation::Admit => steps.push(role(Role::Head)),
         Operation::Dissolve => {
             if line.extra != NO_STREAM {
-                let row = &arena.streams()[line.extra as usize];
+                let row = &arena.streams(RX)[line.extra as usize];
                 steps.push(Box::new(move || row.record_finished(line.finished, 1000 + line.finished)));
             }
             steps.push(role(Role::Free));
@@ -31,7 +32,7 @@ fn steps(arena: &Arena, line: &Line) -> Vec<Box<dyn Fn()>> {
 /// Performs an operation by a life that ends after `deaths[0]` steps, a successor that ends after `deaths[1]`, ... and a
 /// last one that ends of its own. A life that ends before its line is complete has done nothing.
 fn perform(arena: &Arena, line: &Line, deaths: &[usize]) {
-    let journal = &arena.gateway().journal;
+    let journal = &arena.gateway(RX).unwrap().journal;
     let mut lives = deaths.iter().copied().chain([usize::MAX]);
     let mut left = lives.next().unwrap();
     while left == 0 {
@@ -54,21 +55,21 @@ fn perform(arena: &Arena, line: &Line, deaths: &[usize]) {
 }
 
 fn line(arena: &Arena, operation: Operation, index: u32, fate: Fate) -> Line {
-    let page = arena.gateway();
+    let page = arena.gateway(RX).unwrap();
     let (cell, counter) = match operation {
         Operation::Admit => (0, &page.received),
         Operation::Dissolve => (fate.cell() as u32, &page.cells[fate.cell()]),
         Operation::Packet => (3, &page.packets[3]),
     };
     let extra = if operation == Operation::Dissolve { index % 2 } else { NO_STREAM };
-    let finished = arena.streams()[(index % 2) as usize].finished.load(Ordering::Relaxed);
+    let finished = arena.streams(RX)[(index % 2) as usize].finished.load(Ordering::Relaxed);
     Line { operation, index, seq: 7, cell, value: counter.load(Ordering::Relaxed) + 1, extra, finished }
 }
 
 #[test]
 fn a_line_reads_back_as_it_was_written() {
     let (arena, _regions) = crate::small();
-    let journal = &arena.gateway().journal;
+    let journal = &arena.gateway(RX).unwrap().journal;
     assert_eq!(journal.pending(), None);
     for operation in [Operation::Admit, Operation::Dissolve, Operation::Packet] {
         let line = Line {
@@ -91,7 +92,7 @@ fn a_line_reads_back_as_it_was_written() {
 #[test]
 fn a_cell_out_of_range_sets_nothing() {
     let (arena, _regions) = crate::small();
-    let page = arena.gateway();
+    let page = arena.gateway(RX).unwrap();
     for operation in [Operation::Dissolve, Operation::Packet] {
         let line = Line { operation, index: 0, seq: 0, cell: 9999, value: 5, extra: NO_STREAM, finished: 0 };
         page.set(&line);
@@ -103,7 +104,7 @@ fn a_cell_out_of_range_sets_nothing() {
 #[test]
 fn history_keeps_the_last_64() {
     let (arena, _regions) = crate::small();
-    let row = &arena.streams()[0];
+    let row = &arena.streams(RX)[0];
     assert!(!row.has_finished(0), "an unused cell is no frame 0");
     for n in 0..200 {
         row.record_finished(n, 5000 + n);
@@ -143,9 +144,9 @@ proptest! {
                 let cell = Fate { kind: FateKind::Dropped, reason: reason as u8 }.cell();
                 assert_eq!(ledger.cells[cell], *count);
             }
-            assert_eq!(arena.gateway().packets[3].load(Ordering::Relaxed), packets);
+            assert_eq!(arena.gateway(RX).unwrap().packets[3].load(Ordering::Relaxed), packets);
         }
-        let recorded: u64 = arena.streams().iter().map(|s| s.finished.load(Ordering::Relaxed)).sum();
+        let recorded: u64 = arena.streams(RX).iter().map(|s| s.finished.load(Ordering::Relaxed)).sum();
         assert_eq!(recorded, finished.iter().sum::<u64>(), "each finished frame stands in one history");
     }
 }

@@ -23,6 +23,7 @@ pub fn small() -> (Arena, Regions) {
         infer: 1,
         ring_capacity: 8,
         max_streams: 2,
+        gateways: 1,
     };
     Arena::create(geometry, HugePages::Off).expect("a few MiB of memory")
 }

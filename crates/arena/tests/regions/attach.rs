@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 const VERSION_AT: u64 = 8;
 const HASH_AT: u64 = 16;
 const GEOMETRY_AT: u64 = 24;
-const READY_AT: u64 = 96;
+const READY_AT: u64 = 104;
 
 fn arena() -> (Arena, Regions) {
     Arena::create(SMALL, HugePages::Off).expect("a few MiB of memory")
@@ -158,6 +158,20 @@ fn two_views_of_one_arena() {
     assert_eq!((arena.audit().heads, arena.audit().free, arena.frames_in_flight()), (1, 31, 1));
     let got = arena.ring(spec.id).consumer(arena.table(), Me { id: to, incarnation: 1 }).pop().unwrap();
     assert_eq!(got.map(arena::Held::release), Some(3));
+}
+
+/// Each buffer is free with its home from the start, and all slots are in the rings of the first rx-gateway.
+#[test]
+fn several_gateways_share_the_buffers() {
+    let geometry = Geometry { gateways: 3, slots: 7, preprocess: 2, ..SMALL };
+    let (arena, _regions) = Arena::create(geometry, HugePages::Off).unwrap();
+    for (index, d) in arena.table().iter().take(geometry.buffers as usize) {
+        assert_eq!(d.owner().id, geometry.home_of(index), "buffer {index}");
+    }
+    assert_eq!((arena.audit().free, arena.audit().sound()), (geometry.buffers, true));
+    let depth = |id| arena.rings_where(|s| s.kind == RingKind::Slots && s.from == id).iter().map(|r| r.depth()).sum();
+    let slots: Vec<u64> = geometry.gateway_ids().map(depth).collect();
+    assert_eq!(slots, [7, 0, 0]);
 }
 
 /// Each preprocess instance has its own share of the slots, all of them in its ring from the start.

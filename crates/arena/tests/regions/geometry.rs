@@ -33,6 +33,9 @@ fn each_size_has_its_bounds_and_its_message() {
         (Geometry { ring_capacity: 12, ..g }, "ring capacity = 12 is outside 2..=1048576, a power of two"),
         (Geometry { ring_capacity: 1 << 21, ..g }, "ring capacity = 2097152 is outside 2..=1048576, a power of two"),
         (Geometry { max_streams: 0, ..g }, "max_streams = 0 is outside 1..=1048576"),
+        (Geometry { gateways: 0, ..g }, "rx-gateway instances = 0 is outside 1..=16"),
+        (Geometry { gateways: 17, ..g }, "rx-gateway instances = 17 is outside 1..=16"),
+        (Geometry { gateways: 3, slots: 2, ..g }, "slots = 2 is outside 3..=1048576"),
     ];
     for (geometry, message) in refused {
         assert_eq!(refusal(geometry).as_deref(), Some(message));
@@ -50,6 +53,7 @@ fn the_bounds_themselves_are_allowed() {
         infer: 1,
         ring_capacity: 2,
         max_streams: 1,
+        gateways: 1,
     };
     let most = Geometry {
         buffers: 1 << 22,
@@ -60,6 +64,7 @@ fn the_bounds_themselves_are_allowed() {
         infer: 16,
         ring_capacity: 1 << 20,
         max_streams: 1 << 20,
+        gateways: 16,
     };
     for geometry in [least, most] {
         let layout = Layout::new(geometry).expect("within bounds");

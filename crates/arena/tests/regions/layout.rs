@@ -24,6 +24,7 @@ const LARGE: Geometry = Geometry {
     infer: 3,
     ring_capacity: 256,
     max_streams: 9,
+    gateways: 4,
 };
 
 fn path_of(version: u32) -> PathBuf {
@@ -126,7 +127,7 @@ fn facts_are_told_apart_and_come_out_alike_each_time() {
 }
 
 /// FNV-1a of each version's file.
-const HASHES: [(u32, u64); 2] = [(1, 0xed73_de39_a833_84e7), (2, 0x93c8_962a_1b55_e688)];
+const HASHES: [(u32, u64); 3] = [(1, 0xed73_de39_a833_84e7), (2, 0x93c8_962a_1b55_e688), (3, 0x2b15_c0bb_67a7_ff0c)];
 
 #[test]
 fn every_earlier_version_has_its_file() {

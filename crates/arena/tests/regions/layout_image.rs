@@ -23,10 +23,11 @@ pub const SAMPLE: Geometry = Geometry {
     infer: 1,
     ring_capacity: 4,
     max_streams: 1,
+    gateways: 1,
 };
 
 /// The layout's hash and the time of creation: they differ from build to build, and from arena to arena.
-const VARYING: [u64; 2] = [16, 88];
+const VARYING: [u64; 2] = [16, 96];
 
 fn words(regions: &Regions) -> Vec<u64> {
     let mut bytes = vec![0; regions.control.len as usize];
@@ -115,9 +116,9 @@ fn gateway(arena: &Arena) {
         extra: 0x404,
         finished: 0x505,
     };
-    arena.gateway().journal.begin(line);
-    arena.gateway().set(&line);
-    arena.streams()[0].record_finished(66, 0x606);
+    arena.gateway(RX).unwrap().journal.begin(line);
+    arena.gateway(RX).unwrap().set(&line);
+    arena.streams(RX)[0].record_finished(66, 0x606);
 }
 
 fn frame(arena: &Arena) {

@@ -29,4 +29,5 @@ pub const SMALL: Geometry = Geometry {
     infer: 1,
     ring_capacity: 8,
     max_streams: 2,
+    gateways: 1,
 };

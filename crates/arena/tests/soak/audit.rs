@@ -85,7 +85,7 @@ pub fn account(world: &World) -> Result<(), String> {
 /// Each admitted frame is finished or in flight, and not both; `oldest` is the first that was not known to be finished at the
 /// last audit. Returns the same for the next one.
 pub fn frames(world: &World, oldest: u64) -> Result<u64, String> {
-    let (arena, page) = (&world.arena, world.arena.gateway());
+    let (arena, page) = (&world.arena, world.arena.gateway(RX).unwrap());
     // A death between the journal's line and its end: whoever takes over sets the counter, and so does this look at it.
     let pending = page.journal.pending();
     if let Some(line) = &pending {

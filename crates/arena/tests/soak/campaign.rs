@@ -24,7 +24,7 @@ impl Supervisor {
         let begin = Instant::now();
         let ended = self.kill_until(begin + duration);
         self.report.elapsed_s = begin.elapsed().as_secs_f64();
-        self.report.frames = self.world.arena.gateway().finished();
+        self.report.frames = self.world.arena.gateway(RX).unwrap().finished();
         ended
     }
 
@@ -60,7 +60,7 @@ impl Supervisor {
                     self.hand_over(n, stopped, DRAIN)?;
                 }
             }
-            let frames = self.world.arena.gateway().received.load(Ordering::Acquire);
+            let frames = self.world.arena.gateway(RX).unwrap().received.load(Ordering::Acquire);
             if self.report.kills() - self.audited_kills >= KILLS_PER_AUDIT
                 || frames.saturating_sub(self.oldest) > Finished::WINDOW / 2
             {

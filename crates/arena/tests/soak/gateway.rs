@@ -41,7 +41,7 @@ impl Gateway {
             slots: cx.producer(RingKind::Slots, PRE),
             free: Vec::with_capacity(cx.table.buffers() as usize),
         };
-        if let Some(line) = cx.arena.gateway().journal.pending() {
+        if let Some(line) = cx.arena.gateway(RX).unwrap().journal.pending() {
             gateway.repeat(cx, &line, &mut heads);
         }
         gateway.scan(cx, &mut heads);
@@ -56,7 +56,7 @@ impl Gateway {
     }
 
     fn repeat(&mut self, cx: &Context, line: &Line, heads: &mut Vec<Held>) {
-        let page = cx.arena.gateway();
+        let page = cx.arena.gateway(RX).unwrap();
         match line.operation {
             Operation::Admit => page.repeat_admit(cx.table, line),
             Operation::Dissolve => {
@@ -97,7 +97,7 @@ impl Gateway {
 
     /// Makes the next frame and sends it; false if there is no buffer or no room for it.
     fn admit(&mut self, cx: &Context) -> bool {
-        let page = cx.arena.gateway();
+        let page = cx.arena.gateway(RX).unwrap();
         let frame = page.received.load(Ordering::Relaxed) + 1;
         let n = packets(frame);
         if cx.checked(self.out.room(1)) == 0 || (self.free.len() as u64) < n {
@@ -134,7 +134,7 @@ impl Gateway {
 
     /// A frame that came home has passed every stage; it is counted once.
     fn dissolve(&mut self, cx: &Context, head: Held) {
-        let (page, index, frame) = (cx.arena.gateway(), head.index(), frame_of(cx, &head));
+        let (page, index, frame) = (cx.arena.gateway(RX).unwrap(), head.index(), frame_of(cx, &head));
         let d = cx.table.of(&head);
         if d.fate() != Some(FATE) || !holds(reply(cx.arena.packet(&head)), frame, Part::Reply) {
             cx.broken(&format!("head {index}: frame {frame} came home without its own reply"));
@@ -143,7 +143,7 @@ impl Gateway {
         if cx.finished.has(frame) {
             cx.broken(&format!("head {index}: frame {frame} came home twice"));
         }
-        let line = page.begin_dissolve(cx.table, &head, FATE, Some((0, &cx.arena.streams()[0])));
+        let line = page.begin_dissolve(cx.table, &head, FATE, Some((0, &cx.arena.streams(RX)[0])));
         self.take_apart(cx, &line, head);
         page.journal.end();
     }
@@ -157,7 +157,7 @@ impl Gateway {
             cx.push(slots, slot);
             Ok::<_, Infallible>(())
         };
-        let history = Some((&cx.arena.streams()[0], frame));
+        let history = Some((&cx.arena.streams(RX)[0], frame));
         let Ok(()) = take_apart(cx.table, cx.me, line, head, history, send, |held| free.push(held));
     }
 

@@ -91,7 +91,7 @@ impl Supervisor {
     /// What cannot be: a stage that ended by itself, or frames that do not move.
     pub fn look(&mut self) -> Result<(), String> {
         self.look_for_ends()?;
-        let page = self.world.arena.gateway();
+        let page = self.world.arena.gateway(RX).unwrap();
         let steps = page.received.load(Ordering::Acquire) + page.finished();
         if steps != self.moved.1 {
             self.moved = (Instant::now(), steps);

@@ -17,6 +17,7 @@ pub const GEOMETRY: Geometry = Geometry {
     infer: 1,
     ring_capacity: 256,
     max_streams: 1,
+    gateways: 1,
 };
 pub const PRE: OwnerId = GEOMETRY.preprocess_id(0);
 pub const INFER: OwnerId = GEOMETRY.infer_id(0);

@@ -106,6 +106,7 @@ pub fn arena() -> Arena {
         infer: 1,
         ring_capacity: 64,
         max_streams: 4,
+        gateways: 1,
     };
     let (_, regions) = Arena::create(geometry, HugePages::Off).expect("a small arena");
     let packets = Some((regions.packets.rw.as_fd(), true));

@@ -83,6 +83,7 @@ impl World {
             infer: 1,
             ring_capacity: 8,
             max_streams: 4,
+            gateways: 1,
         };
         let (arena, regions) = Arena::create(geometry, HugePages::Off).expect("a few MiB of memory");
         let control = File::from(regions.control.rw.try_clone().expect("a duplicate"));

@@ -21,7 +21,7 @@ pub fn ledger_json(arena: &Arena) -> Value {
         let mine = cells().filter(|(f, n)| f.kind == kind && *n > 0);
         mine.map(|(f, n)| (reason_name(f), json!(n))).collect()
     };
-    let gateway = arena.gateway();
+    let gateway = arena.gateway(RX).unwrap();
     let count = |cell: usize| gateway.packets.get(cell).map_or(0, |c| c.load(Ordering::Acquire));
     let packets: Map<String, Value> =
         Verdict::ALL.iter().map(|(cell, name)| ((*name).to_owned(), json!(count(*cell)))).collect();
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn fates_are_counted_under_their_names() {
         let arena = arena();
-        let page = arena.gateway();
+        let page = arena.gateway(RX).unwrap();
         let add = |kind, reason, n: u64| page.cells[Fate { kind, reason }.cell()].store(n, Ordering::Release);
         add(FateKind::Answered, 0, 5);
         add(FateKind::Dropped, DropReason::Deadline.code(), 2);

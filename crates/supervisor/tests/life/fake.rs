@@ -10,6 +10,7 @@ use arena::page::Command;
 use arena::record::Place;
 use arena::ring::{Consumer, Producer};
 use arena::sync::Ordering;
+use arena::topology::RX;
 use arena::topology::RingKind;
 use arena::{Held, Me, StageKind, now_ns};
 use std::path::Path;
@@ -139,7 +140,7 @@ impl<'a> Work<'a> {
         match self.kind {
             StageKind::RxGateway => {
                 let fate = d.fate().expect("a fate");
-                let cell = &arena.gateway().cells[fate.cell()];
+                let cell = &arena.gateway(RX).unwrap().cells[fate.cell()];
                 cell.store(cell.load(Ordering::Acquire) + 1, Ordering::Release);
                 d.set_role(Role::Free);
                 held.release();
@@ -162,7 +163,7 @@ impl<'a> Work<'a> {
     /// One frame more, if more are wanted.
     fn admit(&mut self) {
         let arena = &self.attached.arena;
-        let gateway = arena.gateway();
+        let gateway = arena.gateway(RX).unwrap();
         let received = gateway.received.load(Ordering::Acquire);
         let paused = arena.supervisor().ingress_paused.load(Ordering::Acquire) != 0;
         if received >= self.wanted || paused {
