@@ -157,7 +157,7 @@ impl Arena {
         header.magic.store(MAGIC, Ordering::Relaxed);
         header.version.store(LAYOUT_VERSION.into(), Ordering::Relaxed);
         header.hash.store(LAYOUT_HASH, Ordering::Relaxed);
-        for (cell, word) in header.geometry.iter().zip(self.layout.geometry.to_words()) {
+        for (cell, word) in header.geometry_cells().zip(self.layout.geometry.to_words()) {
             cell.store(word, Ordering::Relaxed);
         }
         let epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
@@ -210,7 +210,7 @@ impl Arena {
             return Err(ArenaError::NotReady);
         }
         let mut words = [0; GEOMETRY_WORDS];
-        for (word, cell) in words.iter_mut().zip(&header.geometry) {
+        for (word, cell) in words.iter_mut().zip(header.geometry_cells()) {
             *word = cell.load(Ordering::Relaxed);
         }
         let layout = Layout::new(Geometry::from_words(words))?;

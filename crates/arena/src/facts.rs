@@ -64,7 +64,7 @@ macro_rules! shared_types {
 }
 
 shared_types! {
-    Header { magic, version, hash, geometry, epoch, ready }
+    Header { magic, version, hash, geometry, epoch, ready, gateways }
     SupervisorPage { control, config_generation, ingress_paused, incarnation }
     ControlWord { command, kill_point_armed }
     StagePage {

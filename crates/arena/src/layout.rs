@@ -35,11 +35,20 @@ pub struct Header {
     pub(crate) magic: AtomicU64,
     pub(crate) version: AtomicU64,
     pub(crate) hash: AtomicU64,
-    pub(crate) geometry: [AtomicU64; GEOMETRY_WORDS],
+    pub(crate) geometry: [AtomicU64; GEOMETRY_WORDS - 1],
     /// CLOCK_REALTIME at creation, ns: tells arenas apart.
     pub(crate) epoch: AtomicU64,
     /// 1 once everything is formatted; written last.
     pub(crate) ready: AtomicU64,
+    /// The geometry's last word: behind what every release must find at its place.
+    pub(crate) gateways: AtomicU64,
+}
+
+impl Header {
+    /// Where the words of [`Geometry::to_words`] stand.
+    pub(crate) fn geometry_cells(&self) -> impl Iterator<Item = &AtomicU64> {
+        self.geometry.iter().chain(std::iter::once(&self.gateways))
+    }
 }
 
 /// What the supervisor alone writes.

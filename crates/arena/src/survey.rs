@@ -451,7 +451,7 @@ impl Arena {
             (&header.epoch, epoch),
             (&header.ready, 1),
         ];
-        let geometry = header.geometry.iter().zip(self.geometry().to_words());
+        let geometry = header.geometry_cells().zip(self.geometry().to_words());
         let mut wrong = false;
         for (cell, value) in known.into_iter().chain(geometry) {
             if cell.load(Ordering::Acquire) != value {

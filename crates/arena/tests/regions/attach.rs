@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 const VERSION_AT: u64 = 8;
 const HASH_AT: u64 = 16;
 const GEOMETRY_AT: u64 = 24;
-const READY_AT: u64 = 104;
+const READY_AT: u64 = 96;
 
 fn arena() -> (Arena, Regions) {
     Arena::create(SMALL, HugePages::Off).expect("a few MiB of memory")
