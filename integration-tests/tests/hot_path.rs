@@ -65,7 +65,7 @@ fn attach(kind: StageKind, regions: &Regions, bells: &[OwnedFd], host: &Host) ->
     .expect("attach");
     let duplicate = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().expect("a duplicate");
     let port = match kind {
-        StageKind::RxGateway => host.rx_descriptors().map(duplicate).into(),
+        StageKind::RxGateway => host.rx_descriptors(0).expect("a socket").map(duplicate).into(),
         StageKind::Tx => host.tx_descriptors().map(duplicate).into(),
         StageKind::Preprocess | StageKind::Infer => Vec::new(),
     };
@@ -106,7 +106,7 @@ impl InProcess {
             max_streams: pipeline.limits.max_streams,
             gateways: 1,
         };
-        let host = Host::open(pipeline.ingress.listen, 4 << 20).expect("a socket");
+        let host = Host::open(pipeline.ingress.listen, 4 << 20, 1).expect("a socket");
         let (arena, regions) = Arena::create(geometry, HugePages::Off).expect("an arena");
         let bells: Vec<_> = (0..geometry.instances()).map(|_| arena::doorbell::create().expect("a doorbell")).collect();
         let process = |(id, instance): (OwnerId, arena::Instance)| {

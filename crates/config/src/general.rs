@@ -63,8 +63,8 @@ pub enum Cores {
 pub struct PinnedCores {
     /// The supervisor's.
     pub supervisor: usize,
-    /// rx-gateway's.
-    pub rx_gateway: usize,
+    /// One per instance of rx-gateway; written as a number where there is one.
+    pub rx_gateway: Vec<usize>,
     /// One per instance of preprocess.
     pub preprocess: Vec<usize>,
     /// One per instance of infer.
@@ -91,7 +91,13 @@ impl Value for Cores {
         inline_table(value, &["supervisor", "rx_gateway", "preprocess", "infer", "tx"], CORES)?;
         Ok(Self::Pinned(PinnedCores {
             supervisor: entry(value, "supervisor")?,
-            rx_gateway: entry(value, "rx_gateway")?,
+            rx_gateway: match entry(value, "rx_gateway") {
+                Ok(core) => vec![core],
+                Err(_) if value.get("rx_gateway").is_some_and(|v| v.get_ref().is_array()) => {
+                    entry(value, "rx_gateway")?
+                }
+                Err(mistake) => return Err(mistake),
+            },
             preprocess: entry(value, "preprocess")?,
             infer: entry(value, "infer")?,
             tx: entry(value, "tx")?,
@@ -161,12 +167,13 @@ impl General {
         Ok(())
     }
 
-    /// The pinned cores must be as many as the instances.
-    pub(crate) fn check_cores(&self, at: &Origin, preprocess: u32, infer: u32) -> Result<(), ConfigError> {
+    /// The pinned cores must be as many as the instances of rx-gateway, preprocess and infer.
+    pub(crate) fn check_cores(&self, at: &Origin, instances: [u32; 3]) -> Result<(), ConfigError> {
         let Cores::Pinned(cores) = &self.cores else {
             return Ok(());
         };
-        for (stage, ids, instances) in [("preprocess", &cores.preprocess, preprocess), ("infer", &cores.infer, infer)] {
+        let written = [("rx_gateway", &cores.rx_gateway), ("preprocess", &cores.preprocess), ("infer", &cores.infer)];
+        for ((stage, ids), instances) in written.into_iter().zip(instances) {
             if ids.len() != instances as usize {
                 return Err(at.error(
                     "pipeline.cores",

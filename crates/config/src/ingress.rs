@@ -154,21 +154,30 @@ impl Limits {
         Ok(limits)
     }
 
-    pub(crate) fn check(&self, at: &Origin, arena: &Arena, ingress: &Ingress) -> Result<(), ConfigError> {
+    pub(crate) fn check(
+        &self,
+        at: &Origin,
+        arena: &Arena,
+        ingress: &Ingress,
+        gateways: u32,
+    ) -> Result<(), ConfigError> {
         at.in_range("limits.max_streams", self.max_streams, 1..=65536)?;
         at.in_range("limits.max_reply_bytes", self.max_reply_bytes, 512..=16 << 20)?;
         at.in_range("limits.max_assembling_per_stream", self.max_assembling_per_stream, 1..=1024)?;
         at.in_range("limits.assembly_timeout_ms", self.assembly_timeout_ms, 1..=60_000)?;
         at.in_range("limits.max_frame_bytes", self.max_frame_bytes, 64..=MAX_FRAME_BYTES)?;
         let packets = self.max_frame_bytes.div_ceil(ingress.max_datagram_bytes - REQUEST_HEADER_BYTES);
-        if packets > arena.buffers {
+        let share = arena.buffers / gateways;
+        if packets > share {
+            let among = if gateways > 1 { format!(" give each of {gateways} rx-gateways") } else { String::new() };
+            let least = packets.saturating_mul(gateways).next_power_of_two();
             return Err(at.error(
                 "limits.max_frame_bytes",
                 &format!(
-                    "= {} takes {packets} buffers, more than [arena] buffers = {}",
-                    self.max_frame_bytes, arena.buffers
+                    "= {} takes {packets} buffers, more than [arena] buffers ={among} {share}",
+                    self.max_frame_bytes
                 ),
-                format!("write less, or [arena] buffers = {}", packets.next_power_of_two()),
+                format!("write less, or [arena] buffers = {least}"),
             ));
         }
         let Auto::Fixed(heads) = self.max_heads else {

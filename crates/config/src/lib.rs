@@ -53,7 +53,7 @@ pub use plan_rings::{Carries, Ring, rings};
 pub use post::{BoxForm, BoxUnits, Post, PostKind, ScoreActivation};
 pub use prefix::{Prefix, PrefixError};
 pub use reload::{LIVE_KEYS, Reload, diff};
-pub use stages::{Color, Engine, Infer, Layout, Preprocess, Resize, Spread};
+pub use stages::{Color, Engine, Infer, Layout, Preprocess, Resize, RxGateway, Spread};
 pub use stream::{Policy, ReplyTo, Stream, StreamId};
 pub use supervisor::{StageUser, Supervisor, default_bin_dir, default_control_socket};
 pub use topology::{Instance, InstanceKind, Topology};

@@ -15,7 +15,7 @@ use crate::ingress::{Ingress, Limits};
 use crate::memory::{Arena, Rings};
 use crate::post::Post;
 use crate::reader::Document;
-use crate::stages::{Engine, Infer, Preprocess};
+use crate::stages::{Engine, Infer, Preprocess, RxGateway};
 use crate::stream::{Stream, StreamId};
 use crate::supervisor::Supervisor;
 
@@ -41,6 +41,8 @@ pub struct Pipeline {
     pub af_xdp: AfXdp,
     /// `[limits]`
     pub limits: Limits,
+    /// `[rx_gateway]`
+    pub rx_gateway: RxGateway,
     /// `[preprocess]`
     pub preprocess: Preprocess,
     /// `[infer]`
@@ -113,6 +115,7 @@ impl Pipeline {
             ingress: Ingress::defaults(),
             af_xdp: AfXdp::defaults(),
             limits: Limits::defaults(profile),
+            rx_gateway: RxGateway::defaults(),
             preprocess: Preprocess::defaults(),
             infer: Infer { engine, ..Infer::defaults() },
             post: Post::defaults(),
@@ -145,10 +148,12 @@ impl Pipeline {
         self.arena.check(at, &self.rings)?;
         self.ingress.check(at)?;
         self.af_xdp.check(at)?;
-        self.limits.check(at, &self.arena, &self.ingress)?;
+        self.rx_gateway.check(at)?;
+        self.limits.check(at, &self.arena, &self.ingress, self.rx_gateway.instances)?;
         self.preprocess.check(at)?;
         self.infer.check(at)?;
-        self.general.check_cores(at, self.preprocess.instances, self.infer.instances)?;
+        let instances = [self.rx_gateway.instances, self.preprocess.instances, self.infer.instances];
+        self.general.check_cores(at, instances)?;
         self.post.check(at)?;
         self.supervisor.check(at)?;
         // `stream` searches; a file is sorted when it is read, JSON may come as it likes.
@@ -218,6 +223,7 @@ impl Pipeline {
             ingress: document.section("ingress", Ingress::read)?,
             af_xdp: document.section("af_xdp", AfXdp::read)?,
             limits: document.section("limits", |section| Limits::read(section, profile))?,
+            rx_gateway: document.section("rx_gateway", RxGateway::read)?,
             preprocess: document.section("preprocess", Preprocess::read)?,
             infer: document.section("infer", Infer::read)?,
             post: document.section("post", Post::read)?,

@@ -165,7 +165,7 @@ impl Pipeline {
     /// Puts numbers in place of every `auto` that depends on machine or model, so that all processes see the same.
     /// `listen`, cores and engine stay as they are.
     ///
-    /// Errors: slots too small for the model, or fewer slots than `[limits] max_heads`.
+    /// Errors: slots too small for the model, fewer slots than `[limits] max_heads`, or fewer heads than rx-gateways.
     pub fn resolve(&mut self, topology: &Topology, model: &ModelFacts) -> Result<(), ConfigError> {
         let slots = resolve_slots(self, model);
         let heads = check_model(self, model, slots)?;
@@ -201,6 +201,16 @@ fn check_model(pipeline: &Pipeline, model: &ModelFacts, slots: u32) -> Result<u3
             "limits.max_heads",
             &format!("= {heads} is more than the {slots} slots"),
             format!("write at most {slots}, or [arena] slots = {heads}: every admitted frame needs a slot"),
+        ));
+    }
+    let gateways = pipeline.rx_gateway.instances;
+    if heads < gateways {
+        return Err(pipeline.error_at(
+            "rx_gateway.instances",
+            &format!("= {gateways} is more than the {heads} frames that may be admitted at once"),
+            format!(
+                "write at most {heads}, or raise [arena] slots and [limits] max_heads: each admits its share of them"
+            ),
         ));
     }
     Ok(heads)
@@ -250,8 +260,9 @@ fn memory(pipeline: &Pipeline, model: &ModelFacts, topology: &Topology, rings: &
     let ring_bytes: u64 = rings.iter().map(Ring::bytes).sum();
     let stages = topology.instances.len() as u64;
     let descriptors = (buffers + slots) * DESCRIPTOR_BYTES + buffers * EXTENSION_BYTES;
-    let streams = u64::from(pipeline.limits.max_streams) * STREAM_ROW_BYTES;
-    let control = ring_bytes + descriptors + streams + (stages + 2) * STAGE_PAGES_BYTES;
+    let gateways = u64::from(pipeline.rx_gateway.instances);
+    let streams = gateways * u64::from(pipeline.limits.max_streams) * STREAM_ROW_BYTES;
+    let control = ring_bytes + descriptors + streams + (stages + 1 + gateways) * STAGE_PAGES_BYTES;
     let region = |name, bytes: u64, holds: String| Region {
         name,
         bytes: bytes.max(1).next_multiple_of(REGION_ALIGN_BYTES),
@@ -286,7 +297,10 @@ fn frame_costs(pipeline: &Pipeline) -> Vec<FrameCost> {
         // Senders keep offsets in a frame at multiples of 64, so that a fragment is aligned where it lands.
         let payload = (datagram - REQUEST_HEADER_BYTES) / 64 * 64;
         let buffers = bytes.div_ceil(u64::from(payload));
-        FrameCost { frame, bytes, mtu, buffers, fit: u64::from(pipeline.arena.buffers) / buffers }
+        // No frame spreads over the buffers of two rx-gateways.
+        let gateways = pipeline.rx_gateway.instances;
+        let fit = u64::from(pipeline.arena.buffers / gateways) / buffers * u64::from(gateways);
+        FrameCost { frame, bytes, mtu, buffers, fit }
     };
     let mut mtus = [1500, jumbo_mtu(pipeline)];
     mtus.sort_unstable();

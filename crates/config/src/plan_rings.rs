@@ -68,15 +68,18 @@ pub fn rings(pipeline: &Pipeline, topology: &Topology, slots: u32) -> Vec<Ring> 
     };
     let names = |kind| topology.of_kind(kind).map(|instance| instance.name.as_str()).collect::<Vec<_>>();
     let (preprocesses, infers) = (names(InstanceKind::Preprocess), names(InstanceKind::Infer));
+    let gateways = names(InstanceKind::RxGateway);
     let mut rings = Vec::new();
     for preprocess in &preprocesses {
-        rings.push(ring("rx-gateway", preprocess, Carries::Frames));
+        rings.extend(gateways.iter().map(|gateway| ring(gateway, preprocess, Carries::Frames)));
         rings.extend(infers.iter().map(|infer| ring(preprocess, infer, Carries::Frames)));
     }
     rings.extend(infers.iter().map(|infer| ring(infer, "tx", Carries::Frames)));
-    rings.push(ring("tx", "rx-gateway", Carries::Home));
-    rings.extend(preprocesses.iter().map(|preprocess| ring("rx-gateway", preprocess, Carries::Slots)));
-    let refusing = ["rx-gateway"].into_iter().chain(preprocesses.iter().copied()).chain(["supervisor"]);
+    rings.extend(gateways.iter().map(|gateway| ring("tx", gateway, Carries::Home)));
+    for gateway in &gateways {
+        rings.extend(preprocesses.iter().map(|preprocess| ring(gateway, preprocess, Carries::Slots)));
+    }
+    let refusing = gateways.iter().chain(&preprocesses).copied().chain(["supervisor"]);
     rings.extend(refusing.map(|from| ring(from, "tx", Carries::Status)));
     let all = topology.instances.iter();
     rings.extend(all.map(|instance| ring("supervisor", &instance.name, Carries::Recovery)));

@@ -1,4 +1,4 @@
-//! `[preprocess]` and `[infer]`: from pixels to the tensor, and through the network.
+//! `[rx_gateway]`, `[preprocess]` and `[infer]`: into frames, from pixels to the tensor, and through the network.
 
 use std::path::PathBuf;
 
@@ -75,6 +75,31 @@ impl Engine {
     /// Whether this engine can only run with a model.
     pub const fn needs_model(self) -> bool {
         matches!(self, Self::Rten | Self::Tract)
+    }
+}
+
+/// `[rx_gateway]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RxGateway {
+    /// Processes of this stage. Each has a socket of its own, over which the kernel spreads the senders, and an equal share of
+    /// the buffers and of the frames admitted at once.
+    pub instances: u32,
+}
+
+impl RxGateway {
+    pub(crate) fn defaults() -> Self {
+        Self { instances: 1 }
+    }
+
+    pub(crate) fn read(section: &mut Section<'_, '_>) -> Result<Self, ConfigError> {
+        let mut gateway = Self::defaults();
+        section.set("instances", &mut gateway.instances)?;
+        Ok(gateway)
+    }
+
+    pub(crate) fn check(&self, at: &Origin) -> Result<(), ConfigError> {
+        at.in_range("rx_gateway.instances", self.instances, 1..=MAX_INSTANCES)
     }
 }
 

@@ -38,9 +38,14 @@ impl InstanceKind {
         }
     }
 
-    /// Whether there may be several instances, numbered in their names.
-    pub const fn is_numbered(self) -> bool {
-        matches!(self, Self::Preprocess | Self::Infer)
+    /// Name of instance `number` of `count` of this kind.
+    fn name_of(self, number: u32, count: u32) -> String {
+        let is_numbered = match self {
+            Self::Preprocess | Self::Infer => true,
+            Self::RxGateway => count > 1,
+            Self::Tx => false,
+        };
+        if is_numbered { format!("{self}.{number}") } else { self.to_string() }
     }
 }
 
@@ -51,7 +56,7 @@ pub struct Instance {
     pub kind: InstanceKind,
     /// Its number among its kind, from 0.
     pub number: u32,
-    /// `rx-gateway`, `preprocess.0`, `infer.1`, `tx`.
+    /// `rx-gateway` (`rx-gateway.0` where there are several), `preprocess.0`, `infer.1`, `tx`.
     pub name: String,
     /// The core it is pinned to; `None` leaves it to the scheduler.
     pub core: Option<usize>,
@@ -66,7 +71,7 @@ impl fmt::Display for Instance {
 /// The processes of a pipeline and their cores.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topology {
-    /// rx-gateway, preprocess.0.., infer.0.., tx: in this order.
+    /// rx-gateways, preprocess.0.., infer.0.., tx: in this order.
     pub instances: Vec<Instance>,
     /// The supervisor's core.
     pub supervisor_core: Option<usize>,
@@ -80,8 +85,8 @@ impl Topology {
     /// Lays the processes of `pipeline` onto the cores `cpus`.
     ///
     /// `cores = "auto"`: with a core for each stage and one more, the supervisor has the first and each stage one of the
-    /// others. With fewer, supervisor, rx-gateway and tx share the first core, and each infer, then each preprocess,
-    /// takes the core where the least work is. An infer with several threads is not pinned: they would share the core.
+    /// others. With fewer, supervisor, the first rx-gateway and tx share the first core, and each further rx-gateway, then each
+    /// infer, then each preprocess, takes the core where the least work is. An infer with several threads is not pinned: they would share the core.
     ///
     /// Errors: a pinned core that is not in `cpus`; `wait = "spin"` or `"spin-pause"` where stages share cores, since a
     /// spinning stage would keep its neighbour from working.
@@ -141,14 +146,11 @@ fn instances(pipeline: &Pipeline) -> Vec<Instance> {
     let number_of = |kind| match kind {
         InstanceKind::Preprocess => pipeline.preprocess.instances,
         InstanceKind::Infer => pipeline.infer.instances,
-        InstanceKind::RxGateway | InstanceKind::Tx => 1,
+        InstanceKind::RxGateway => pipeline.rx_gateway.instances,
+        InstanceKind::Tx => 1,
     };
-    let named = |kind: InstanceKind, number| Instance {
-        kind,
-        number,
-        name: if kind.is_numbered() { format!("{kind}.{number}") } else { kind.to_string() },
-        core: None,
-    };
+    let named =
+        |kind: InstanceKind, number| Instance { kind, number, name: kind.name_of(number, number_of(kind)), core: None };
     let kinds = InstanceKind::ALL.iter().copied();
     kinds.flat_map(|kind| (0..number_of(kind)).map(move |number| named(kind, number))).collect()
 }
@@ -157,7 +159,7 @@ fn pin(instances: &mut [Instance], cores: &PinnedCores) {
     for instance in instances {
         let number = instance.number as usize;
         instance.core = match instance.kind {
-            InstanceKind::RxGateway => Some(cores.rx_gateway),
+            InstanceKind::RxGateway => cores.rx_gateway.get(number).copied(),
             InstanceKind::Preprocess => cores.preprocess.get(number).copied(),
             InstanceKind::Infer => cores.infer.get(number).copied(),
             InstanceKind::Tx => Some(cores.tx),
@@ -185,6 +187,9 @@ fn spread(instances: &mut [Instance], cpus: &[usize]) {
     for kind in [InstanceKind::RxGateway, InstanceKind::Tx, InstanceKind::Infer, InstanceKind::Preprocess] {
         for instance in instances.iter_mut().filter(|instance| instance.kind == kind) {
             let slot = match kind {
+                InstanceKind::RxGateway if instance.number > 0 => {
+                    (0..load.len()).min_by_key(|slot| load[*slot]).unwrap_or(0)
+                }
                 InstanceKind::RxGateway | InstanceKind::Tx => 0,
                 // From the far end, so that the cores next to rx-gateway's stay free for preprocess.
                 InstanceKind::Infer => (0..load.len()).rev().min_by_key(|slot| load[*slot]).unwrap_or(0),
@@ -262,6 +267,26 @@ mod tests {
     }
 
     #[test]
+    fn several_gateways_are_numbered_and_spread() {
+        let mut pipeline = Pipeline::default_with(Engine::Null);
+        pipeline.rx_gateway.instances = 2;
+        let topology = Topology::new(&pipeline, &[0, 1, 2, 3]).unwrap();
+        let named: Vec<_> = topology.instances.iter().map(|i| (i.name.as_str(), i.core)).collect();
+        let expected = [
+            ("rx-gateway.0", Some(0)),
+            ("rx-gateway.1", Some(1)),
+            ("preprocess.0", Some(2)),
+            ("infer.0", Some(3)),
+            ("tx", Some(0)),
+        ];
+        assert_eq!(named, expected);
+        let cores = PinnedCores { supervisor: 0, rx_gateway: vec![1, 2], preprocess: vec![2], infer: vec![3], tx: 1 };
+        pipeline.general.cores = Cores::Pinned(cores);
+        let pinned = [1, 2, 2, 3, 1].map(Some).to_vec();
+        assert_eq!(layout(&pipeline, 4).0, pinned);
+    }
+
+    #[test]
     fn infer_with_threads_is_not_pinned() {
         let mut pipeline = Pipeline::default_with(Engine::Null);
         pipeline.infer.threads = 2;
@@ -286,8 +311,13 @@ mod tests {
     fn pinned_cores_are_taken_as_written_if_the_machine_has_them() {
         let mut pipeline = Pipeline::default_with(Engine::Null);
         pipeline.general.spin_us = Auto::Fixed(7);
-        pipeline.general.cores =
-            Cores::Pinned(PinnedCores { supervisor: 0, rx_gateway: 1, preprocess: vec![2], infer: vec![3], tx: 1 });
+        pipeline.general.cores = Cores::Pinned(PinnedCores {
+            supervisor: 0,
+            rx_gateway: vec![1],
+            preprocess: vec![2],
+            infer: vec![3],
+            tx: 1,
+        });
         assert_eq!(layout(&pipeline, 4), (vec![Some(1), Some(2), Some(3), Some(1)], true, 7));
         assert_eq!(
             Topology::new(&pipeline, &[0, 1, 2, 5]).unwrap_err().to_string(),

@@ -25,7 +25,7 @@ impl Udp {
     /// Listens on `listen`, any port; the peer has address `peer` and sends to `local`.
     fn new(listen: &str, local: &str, peer: &str) -> Self {
         let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
-        let host = Host::open(SocketAddr::new(ip(listen), 0), RECEIVE_BUFFER_BYTES).expect("a socket");
+        let host = Host::open(SocketAddr::new(ip(listen), 0), RECEIVE_BUFFER_BYTES, 1).expect("a socket");
         let local = SocketAddr::new(ip(local), host.local_addr().port());
         let peer = UdpSocket::bind(SocketAddr::new(ip(peer), 0)).expect("a socket");
         rustix::net::sockopt::set_socket_recv_buffer_size(&peer, RECEIVE_BUFFER_BYTES).expect("a receive buffer");
@@ -53,7 +53,9 @@ impl Harness for Udp {
     }
 
     fn rx(&self) -> Box<dyn RxPort> {
-        Box::new(UdpRx::attach(inherit(self.host.rx_descriptors()), 64).expect("the host's descriptors"))
+        Box::new(
+            UdpRx::attach(inherit(self.host.rx_descriptors(0).expect("a socket")), 64).expect("the host's descriptors"),
+        )
     }
 
     fn tx(&self) -> Box<dyn TxPort> {
@@ -171,8 +173,8 @@ fn the_other_address_family_fails_and_nothing_else() {
 
 #[test]
 fn a_port_in_use_says_what_to_do() {
-    let first = Host::open("127.0.0.1:0".parse().expect("an address"), 1 << 16).expect("a socket");
-    let error = Host::open(first.local_addr(), 1 << 16).expect_err("the port is taken");
+    let first = Host::open("127.0.0.1:0".parse().expect("an address"), 1 << 16, 1).expect("a socket");
+    let error = Host::open(first.local_addr(), 1 << 16, 1).expect_err("the port is taken");
     assert!(matches!(error, PortError::InUse(at) if at == first.local_addr()), "{error:?}");
     let text = error.to_string();
     let at = first.local_addr().to_string();
@@ -182,7 +184,7 @@ fn a_port_in_use_says_what_to_do() {
 #[test]
 fn an_address_of_another_machine_says_what_to_do() {
     let listen: SocketAddr = "192.0.2.1:0".parse().expect("an address");
-    let error = Host::open(listen, 1 << 16).expect_err("TEST-NET-1 is nobody's");
+    let error = Host::open(listen, 1 << 16, 1).expect_err("TEST-NET-1 is nobody's");
     assert!(matches!(error, PortError::NotLocal(at) if at == listen), "{error:?}");
     let text = error.to_string();
     assert!(["192.0.2.1", "ip address", "0.0.0.0", "[ingress] listen"].iter().all(|p| text.contains(p)), "{text}");
@@ -190,7 +192,7 @@ fn an_address_of_another_machine_says_what_to_do() {
 
 #[test]
 fn the_receive_buffer_that_was_granted_is_told() {
-    let open = |bytes| Host::open("127.0.0.1:0".parse().expect("an address"), bytes).expect("a socket");
+    let open = |bytes| Host::open("127.0.0.1:0".parse().expect("an address"), bytes, 1).expect("a socket");
     assert_eq!(open(100_000).receive_buffer_bytes(), 100_000, "below every limit it is what was asked for");
     let limit = std::fs::read_to_string("/proc/sys/net/core/rmem_max").expect("the kernel's limit");
     let limit: usize = limit.trim().parse().expect("a number");
@@ -202,7 +204,7 @@ fn the_receive_buffer_that_was_granted_is_told() {
 #[test]
 fn descriptors_of_another_release_are_refused() {
     let udp = Udp::v4();
-    let [socket, vector] = udp.host.rx_descriptors();
+    let [socket, vector] = udp.host.rx_descriptors(0).expect("a socket");
     let one = vec![socket.try_clone_to_owned().expect("a duplicate")];
     assert!(matches!(UdpRx::attach(one, 8), Err(PortError::Descriptors { is: 1, want: 2 })));
     let swapped = inherit([vector, socket]);

@@ -171,11 +171,11 @@ impl Rig {
             gateways: 1,
         };
         let (_, regions) = Arena::create(geometry, HugePages::Off).expect("a small arena");
-        let host = Host::open("127.0.0.1:0".parse().expect("an address"), 200 << 10).expect("a socket");
+        let host = Host::open("127.0.0.1:0".parse().expect("an address"), 200 << 10, 1).expect("a socket");
         let record = rustix::fs::memfd_create("record", MemfdFlags::CLOEXEC).expect("a memfd");
         let len = Record::note(KILLS + 2, 0);
         rustix::fs::ftruncate(&record, len).expect("room");
-        let [socket, vector] = host.rx_descriptors();
+        let [socket, vector] = host.rx_descriptors(0).expect("a socket");
         let all = [regions.control.rw.as_fd(), regions.packets.rw.as_fd(), socket, vector, record.as_fd()];
         let descriptors = all.map(|fd| rustix::io::dup(fd).expect("a duplicate")).into();
         Self { host, record: Record(record), descriptors }

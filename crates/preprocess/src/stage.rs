@@ -3,7 +3,7 @@
 use crate::gather::{Made, Refusal, copy, gather, reason_of};
 use crate::image::{Geometry, Source};
 use crate::model::{Input, pixel_format};
-use ::stage::{Context, Inlet, Outlet, Spread, Stage, Stop, recycle};
+use ::stage::{Context, Inlets, Outlet, Spread, Stage, Stop, recycle};
 use arena::Held;
 use arena::counters::PreCounter;
 use arena::descriptor::{Fate, FateKind, Role};
@@ -34,8 +34,8 @@ pub struct Preprocess {
 
 #[derive(Debug)]
 struct Live {
-    inlet: Inlet,
-    slots: Inlet,
+    inlet: Inlets,
+    slots: Inlets,
     forward: Spread,
     status: Outlet,
     /// Heads of a dead predecessor, to be done again first.
@@ -180,8 +180,8 @@ fn count(cx: &Context, made: &Made) {
 impl Live {
     fn open(cx: &mut Context, spread: config::Spread) -> Result<Self, Stop> {
         let mut live = Self {
-            inlet: cx.inlets(RingKind::Forward).remove(0),
-            slots: cx.inlets(RingKind::Slots).remove(0),
+            inlet: Inlets::new(cx.inlets(RingKind::Forward)),
+            slots: Inlets::new(cx.inlets(RingKind::Slots)),
             forward: Spread::new(cx.outlets(RingKind::Forward), spread),
             status: cx.outlet(RingKind::Status),
             again: VecDeque::with_capacity(cx.table.len() as usize),

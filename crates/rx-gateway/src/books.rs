@@ -87,7 +87,7 @@ pub(crate) fn take_apart(
     free: &mut Vec<Held>,
 ) -> Result<(), Stop> {
     // A damaged record leaves no history: the row and the id that it names may be another frame's.
-    let row = arena.streams().get(line.extra as usize);
+    let row = arena.streams(me.id).get(line.extra as usize);
     let history = row.and_then(|row| arena.frame_meta(head.index()).ok().map(|meta| (row, meta.frame)));
     let send_slot = |slot| send_slot(arena, slot, slots);
     arena::frame::take_apart(arena.table(), me, line, head, history, send_slot, |held| free.push(held))

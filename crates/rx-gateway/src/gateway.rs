@@ -74,7 +74,9 @@ impl Live {
         let port = driver::open(pipeline, cx)?;
         let buffers = cx.arena.geometry().buffers;
         let all = buffers as usize;
-        let rows = cx.arena.streams();
+        let me = cx.me.id;
+        let rows = cx.arena.streams(me);
+        let page = cx.arena.gateway(me).ok_or_else(|| Stop::Environment(format!("owner {} is no rx-gateway", me.0)))?;
         let most = (rows.len() as u32).saturating_mul(pipeline.limits.max_assembling_per_stream);
         Ok(Self {
             capacity: port.capacity(),
@@ -88,7 +90,7 @@ impl Live {
             assemblies: Assemblies::new(buffers, most.clamp(1, MOST_ASSEMBLIES.min(buffers))),
             streams: Streams::new(rows, cx.page.counter(RxCounter::StreamsEvicted as usize)),
             backlog: Backlog::new(buffers, rows.len()),
-            books: Books::new(cx.arena.gateway()),
+            books: Books::new(page),
             forward: Spread::new(cx.outlets(RingKind::Forward), pipeline.preprocess.spread),
             slots: cx.outlets(RingKind::Slots),
             status: cx.outlet(RingKind::Status),
@@ -97,7 +99,7 @@ impl Live {
             drained_ns: 0,
             filled: None,
             downstream: 0,
-            max_heads: pipeline.limits.max_heads.unwrap_or(cx.arena.geometry().slots).max(1),
+            max_heads: max_heads(pipeline, cx),
         })
     }
 
@@ -442,6 +444,12 @@ impl Stage for RxGateway {
         let buffers = self.live.as_ref().map_or(0, |l| l.free.len() + l.assemblies.held() + l.backlog.len());
         (buffers as u64, 0)
     }
+}
+
+/// All rx-gateways together admit no more frames than there are slots.
+fn max_heads(pipeline: &Pipeline, cx: &Context) -> u32 {
+    let geometry = cx.arena.geometry();
+    geometry.gateway_share(pipeline.limits.max_heads.unwrap_or(geometry.slots), cx.me.id).max(1)
 }
 
 /// Where a fragment's payload lies in its buffer.

@@ -8,11 +8,10 @@ use crate::books::take_apart;
 use crate::gateway::{Live, return_slot};
 use crate::policy::Rules;
 use arena::counters::RxCounter;
-use arena::descriptor::{Fate, FateKind, NONE, Role, is_attached};
+use arena::descriptor::{Descriptor, Fate, FateKind, NONE, Role, is_attached};
 use arena::gateway::{Line, Operation};
 use arena::page::Event;
 use arena::reclaim::Marks;
-use arena::topology::RX;
 use arena::{Held, Owner};
 use config::Pipeline;
 use ports::{Received, Refound};
@@ -34,7 +33,12 @@ impl Live {
         let mut finds = Finds::default();
         let mut recovery = cx.recovery();
         while let Some(head) = recovery.pop()? {
-            finds.heads.push(head);
+            if is_own(cx, head.index()) {
+                finds.heads.push(head);
+            } else {
+                // A word that was overwritten sent it here. Left with us it is nobody's, which the supervisor sees and ends.
+                head.release();
+            }
         }
         let pending = self.books.pending();
         if let Some(line) = &pending {
@@ -112,15 +116,17 @@ impl Live {
     /// Adopts by words and roles.
     fn scan(&mut self, cx: &Context, refound: &[Refound], finds: &mut Finds) -> Result<(), Stop> {
         let mut marks = Marks::new(cx.table.len());
-        let rings = cx.arena.rings_of(RX);
+        let rings = cx.arena.rings_of(cx.me.id);
         let marked = marks.mark(&rings).to_vec();
         let mut by_index = refound.to_vec();
         by_index.sort_unstable_by_key(|r| r.index);
         let of = |index: u32| by_index.binary_search_by_key(&index, |r| r.index).ok().map(|at| by_index[at]);
         for (index, d) in cx.table.iter() {
             let owner = d.owner();
-            let orphan = || is_orphan(cx, owner, d.role());
-            let mine = owner.is_older(cx.me) && !marked[index as usize];
+            let orphan = || is_orphan(cx, index, owner, d.role());
+            // Slots have no home: one in our predecessor's words is ours to put back.
+            let adoptable = cx.table.is_slot(index) || is_own(cx, index);
+            let mine = adoptable && owner.is_older(cx.me) && !marked[index as usize];
             if !mine && !orphan() {
                 continue;
             }
@@ -158,10 +164,10 @@ impl Live {
         self.admit(cx, rules, Some(lost))
     }
 
-    /// Rebuilds which frames are in flight.
+    /// Rebuilds which of our frames are in flight.
     fn index_frames(&mut self, cx: &Context) {
-        for (index, d) in cx.table.iter().take(cx.table.buffers() as usize) {
-            if d.role() == Role::Head {
+        for index in cx.arena.geometry().home_range(cx.me.id) {
+            if cx.table.get(index).map(Descriptor::role) == Some(Role::Head) {
                 self.downstream += 1;
                 let Ok(meta) = cx.arena.frame_meta(index) else { continue };
                 self.assemblies.set_in_flight(index, (meta.stream_row, meta.frame));
@@ -191,13 +197,19 @@ impl Live {
     }
 }
 
+/// Whether a buffer is one of ours.
+fn is_own(cx: &Context, index: u32) -> bool {
+    cx.arena.geometry().home_of(index) == cx.me.id
+}
+
 /// Attached to something that is no head on its way: a segment of a frame whose attaching was interrupted, or a slot
-/// whose head has been dissolved.
-fn is_orphan(cx: &Context, owner: Owner, role: Role) -> bool {
-    if !is_attached(owner) {
+/// whose head has been dissolved. Only of our own: what belongs to another rx-gateway may be in its hands at this moment.
+fn is_orphan(cx: &Context, index: u32, owner: Owner, role: Role) -> bool {
+    let with = if role == Role::Slot { owner.incarnation } else { index };
+    if !is_attached(owner) || !is_own(cx, with) {
         return false;
     }
-    let head = cx.table.get(owner.incarnation).map(arena::descriptor::Descriptor::role);
+    let head = cx.table.get(owner.incarnation).map(Descriptor::role);
     match role {
         Role::Slot => head != Some(Role::Head),
         _ => head != Some(Role::Head) && owner.incarnation != NONE,

@@ -34,7 +34,7 @@ struct Rig {
 }
 
 fn begin(world: &World, host: &Host, incarnation: u32) -> (ManuallyDrop<RxGateway>, Context) {
-    let port = host.rx_descriptors().map(|fd| fd.try_clone_to_owned().expect("a duplicate"));
+    let port = host.rx_descriptors(0).expect("a socket").map(|fd| fd.try_clone_to_owned().expect("a duplicate"));
     let attached = world.attached(port.into());
     let mut stage = RxGateway::prepare(&pipeline(), &attached).expect("a stage");
     let mut cx = world.context(incarnation, attached);
@@ -45,7 +45,7 @@ fn begin(world: &World, host: &Host, incarnation: u32) -> (ManuallyDrop<RxGatewa
 impl Rig {
     fn new() -> Self {
         let world = World::new(StageKind::RxGateway);
-        let host = Host::open("127.0.0.1:0".parse().unwrap(), 200 << 10).expect("a socket");
+        let host = Host::open("127.0.0.1:0".parse().unwrap(), 200 << 10, 1).expect("a socket");
         let client = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         client.connect(host.local_addr()).expect("loopback");
         let (stage, cx) = begin(&world, &host, 1);

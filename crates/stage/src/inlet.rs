@@ -13,7 +13,7 @@ pub struct Inlet {
     from: OwnerId,
     low: u64,
     above_low: bool,
-    /// Buffers, or slots, in this ring: indices from here on, and below that.
+    /// Buffers (of one rx-gateway, where it is an end), or slots, in this ring: indices from here on, and below that.
     kind: Range<u32>,
 }
 
@@ -21,8 +21,14 @@ impl Inlet {
     pub(crate) fn new(ring: Ring<'static>, cx: &Context) -> Self {
         let low = u64::from(cx.rings.low_watermark(ring.capacity() as u32));
         let slots = cx.arena.layout().rings.iter().any(|s| s.id == ring.id && s.kind == RingKind::Slots);
-        let (buffers, all) = (cx.table.buffers(), cx.table.len());
-        let kind = if slots { buffers..all } else { 0..buffers };
+        let (buffers, all, geometry) = (cx.table.buffers(), cx.table.len(), cx.arena.geometry());
+        // A gateway sends and gets back its own buffers alone.
+        let gateway = [ring.from, ring.to].into_iter().find(|id| geometry.is_gateway(*id));
+        let kind = match gateway {
+            _ if slots => buffers..all,
+            Some(id) => geometry.home_range(id),
+            None => 0..buffers,
+        };
         Self { consumer: ring.consumer(cx.table, cx.me), from: ring.from, low, above_low: false, kind }
     }
 
@@ -74,5 +80,38 @@ impl Inlet {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.consumer.is_empty()
+    }
+}
+
+/// Several rings of one kind to this stage, polled in turn.
+#[derive(Debug)]
+pub struct Inlets {
+    inlets: Vec<Inlet>,
+    next: usize,
+}
+
+impl Inlets {
+    /// Of these, see [`Context::inlets`].
+    pub fn new(inlets: Vec<Inlet>) -> Self {
+        Self { inlets, next: 0 }
+    }
+
+    /// Takes one buffer; the ring after the one that gave the last comes first.
+    #[inline]
+    pub fn pop_one(&mut self, cx: &Context) -> Result<Option<Held>, Poison> {
+        for _ in 0..self.inlets.len() {
+            let n = self.next;
+            self.next = (n + 1) % self.inlets.len();
+            if let Some(held) = self.inlets[n].pop_one(cx)? {
+                return Ok(Some(held));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether there is nothing to take in any of them.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.inlets.iter().all(Inlet::is_empty)
     }
 }

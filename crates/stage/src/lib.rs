@@ -13,7 +13,7 @@ mod stop;
 mod wait;
 
 pub use context::Context;
-pub use inlet::Inlet;
+pub use inlet::{Inlet, Inlets};
 pub use outlet::{Outlet, Spread};
 pub use recycle::recycle;
 pub use run::{Stage, run};

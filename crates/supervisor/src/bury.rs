@@ -21,7 +21,7 @@ use arena::reclaim::{Reclaimed, reclaim};
 use arena::ring::{Poison, PoisonReason};
 use arena::survey::{restore_roles, strike_line};
 use arena::sync::Ordering;
-use arena::topology::{RX, RingKind};
+use arena::topology::RingKind;
 use arena::{Me, OwnerId, StageKind, now_ns};
 use serde_json::{Value, json};
 
@@ -165,7 +165,7 @@ impl Supervisor {
             if let Some(standby) = unit.standby.take() {
                 return (decision, Some(standby));
             }
-            match self.holdings.spawn(unit.id, unit.kind(), unit.core) {
+            match self.holdings.spawn(unit.id, unit.instance, unit.core) {
                 Ok(process) => return (decision, Some(process)),
                 Err(error) => {
                     tracing::error!(stage = unit.name(), %error, "the successor cannot be started");
@@ -257,7 +257,7 @@ impl Supervisor {
     /// Hands what `dead` held to its successor.
     pub(crate) fn sweep(&mut self, dead: Me, kind: StageKind) -> Reclaimed {
         let arena = &self.holdings.arena;
-        let wrong = restore_roles(arena, dead) + u32::from(dead.id == RX && strike_line(arena));
+        let wrong = restore_roles(arena, dead) + u32::from(strike_line(arena, dead.id));
         if wrong > 0 {
             tracing::error!(wrong, "roles, or a line of the journal, were damaged");
             self.patrol.suspect(now_ns());
@@ -265,7 +265,7 @@ impl Supervisor {
         let rings = arena.rings_of(dead.id);
         let own = arena.rings_where(|s| s.kind == RingKind::Recovery && s.to == dead.id);
         let Some(recovery) = own.first() else { return Reclaimed::default() };
-        // Slots are preprocess's; rx-gateway's successor adopts them, and with anybody else they are damage.
+        // Slots are preprocess's; a rx-gateway's successor adopts them, and with anybody else they are damage.
         let adopts_slots = kind != StageKind::Preprocess;
         let mut again = || reclaim(arena.table(), dead, &rings, recovery, adopts_slots, &mut self.marks);
         again().unwrap_or_else(|fault| {

@@ -9,7 +9,7 @@ use arena::doorbell::{self, Doorbells};
 use arena::launch::{Launch, write_config};
 use arena::region::{HugePages, Region};
 use arena::sync::Ordering;
-use arena::{Arena, Geometry, OwnerId, StageKind};
+use arena::{Arena, Geometry, Instance, OwnerId, StageKind};
 use config::{Auto, Hugepages, InstanceKind, Pipeline, StageUser};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -54,7 +54,7 @@ fn geometry(pipeline: &Pipeline) -> Geometry {
         infer: u8::try_from(pipeline.infer.instances).unwrap_or(u8::MAX),
         ring_capacity: pipeline.rings.capacity,
         max_streams: pipeline.limits.max_streams,
-        gateways: 1,
+        gateways: u8::try_from(pipeline.rx_gateway.instances).unwrap_or(u8::MAX),
     }
 }
 
@@ -63,7 +63,11 @@ impl Holdings {
     pub(crate) fn create(pipeline: &Pipeline) -> Result<Self, StartError> {
         let ingress = &pipeline.ingress;
         // The socket first: a port in use shows before gigabytes are pre-faulted.
-        let host = ports::udp::Host::open(ingress.listen, ingress.receive_buffer_bytes as usize)?;
+        let host = ports::udp::Host::open(
+            ingress.listen,
+            ingress.receive_buffer_bytes as usize,
+            pipeline.rx_gateway.instances as usize,
+        )?;
         let huge = match pipeline.arena.hugepages {
             Hugepages::Auto => HugePages::Auto,
             Hugepages::Require => HugePages::Require,
@@ -113,21 +117,21 @@ impl Holdings {
     }
 
     /// Starts a process for an instance. It waits until the control word names its ticket.
-    pub(crate) fn spawn(&mut self, id: OwnerId, kind: StageKind, core: Option<usize>) -> io::Result<Process> {
+    pub(crate) fn spawn(&mut self, id: OwnerId, instance: Instance, core: Option<usize>) -> io::Result<Process> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         let ticket = self.next_ticket;
         // 0 is in no process's hands: a page that nobody has written yet shows it.
         self.next_ticket = self.next_ticket.checked_add(1).unwrap_or(1);
-        let launch = self.launch(id, kind, ticket, core, &theirs);
-        let binary = self.bin_dir.join(executable(kind));
+        let launch = self.launch(id, instance, ticket, core, &theirs);
+        let binary = self.bin_dir.join(executable(instance.kind));
         let child = spawn::spawn(&binary, &launch, self.user, self.cpus)
             .map_err(|e| io::Error::new(e.kind(), format!("{} cannot be run: {e}", binary.display())))?;
         Ok(Process::new(child, ticket, ours))
     }
 
-    fn launch(&self, id: OwnerId, kind: StageKind, ticket: u32, core: Option<usize>, theirs: &OwnedFd) -> Launch {
-        let (packets, inputs, outputs) = rights(kind);
+    fn launch(&self, id: OwnerId, instance: Instance, ticket: u32, core: Option<usize>, theirs: &OwnedFd) -> Launch {
+        let (packets, inputs, outputs) = rights(instance.kind);
         let regions = &self.regions;
         let bells = self.arena.geometry().all_instances();
         Launch {
@@ -140,8 +144,8 @@ impl Holdings {
             bells: bells.filter_map(|(id, _)| self.bells.fd(id)).map(|fd| fd.as_raw_fd()).collect(),
             config: self.config_ro.as_raw_fd(),
             supervisor: theirs.as_raw_fd(),
-            port: match kind {
-                StageKind::RxGateway => self.host.rx_fds(),
+            port: match instance.kind {
+                StageKind::RxGateway => self.host.rx_fds(instance.number.into()),
                 StageKind::Tx => self.host.tx_fds(),
                 StageKind::Preprocess | StageKind::Infer => Vec::new(),
             },

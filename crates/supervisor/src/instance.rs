@@ -74,6 +74,7 @@ pub(crate) struct Unit {
     pub id: OwnerId,
     /// Which kind and number.
     pub instance: Instance,
+    name: String,
     /// Core that its processes pin to.
     pub core: Option<usize>,
     /// Number of the last activation; never used again.
@@ -106,10 +107,11 @@ pub(crate) struct Unit {
 
 impl Unit {
     /// An instance that has never run.
-    pub(crate) fn new(id: OwnerId, instance: Instance, core: Option<usize>) -> Self {
+    pub(crate) fn new(id: OwnerId, instance: Instance, name: String, core: Option<usize>) -> Self {
         Self {
             id,
             instance,
+            name,
             core,
             incarnation: 0,
             activated_ns: 0,
@@ -134,7 +136,7 @@ impl Unit {
 
     /// `rx-gateway`, `infer.0`.
     pub(crate) fn name(&self) -> String {
-        self.instance.name()
+        self.name.clone()
     }
 
     /// Its last activation.

@@ -126,7 +126,7 @@ impl Supervisor {
             Phase::Active if unit.standby.is_some() => Ok(false),
             Phase::Active => {
                 unit.standby_failure = None;
-                let standby = self.holdings.spawn(unit.id, unit.kind(), unit.core).map_err(|e| e.to_string())?;
+                let standby = self.holdings.spawn(unit.id, unit.instance, unit.core).map_err(|e| e.to_string())?;
                 unit.ready_by_ns = Some(now_ns + READY_LIMIT_NS);
                 unit.standby = Some(standby);
                 Ok(true)

@@ -5,7 +5,7 @@
 //! | header, control words, generation, pause | each turn of the loop | written again: the supervisor is their only writer and knows them |
 //! | rings that stand still | 4 times a second | both ends stop and the ring is refilled, if two looks agree |
 //! | words and roles | every 10 s; twice a second after signs of damage | whoever may hold the buffer stops, if two surveys agree |
-//! | the ledger, after signs of damage | with the words | rx-gateway stops, and the ledger is settled |
+//! | the ledgers, after signs of damage | with the words | their rx-gateways stop, and they are settled |
 
 use crate::instance::Phase;
 use crate::quarantine::INCARNATION;
@@ -14,7 +14,6 @@ use arena::Arena;
 use arena::refill::stands_wrong;
 use arena::survey::{Instances, Sightings, survey};
 use arena::sync::Ordering;
-use arena::topology::RX;
 
 /// Between two looks at the rings.
 const RINGS_NS: u64 = 250_000_000;
@@ -36,7 +35,8 @@ pub(crate) struct Patrol {
     survey_due_ns: u64,
     doubts: Vec<Option<u64>>,
     sightings: Sightings,
-    ledger_off: u64,
+    /// By how much each rx-gateway's ledger was off at the last survey.
+    ledgers_off: Vec<u64>,
     /// Words that were written again.
     pub restored: u64,
 }
@@ -51,7 +51,7 @@ impl Patrol {
             survey_due_ns: now_ns + SURVEY_NS,
             doubts: vec![None; arena.layout().rings.len()],
             sightings: Sightings::new(arena.table().len()),
-            ledger_off: 0,
+            ledgers_off: vec![0; arena.geometry().gateways.into()],
             restored: 0,
         }
     }
@@ -170,9 +170,12 @@ impl Supervisor {
         if !stop.is_empty() {
             why = format!("{} buffers or slots that nobody can come back to; ", found.lost);
         }
-        if suspicious && self.ledger_is_off() {
-            stop = stop.with(RX);
-            why.push_str("the ledger did not balance; ");
+        if suspicious {
+            let off = self.ledgers_off();
+            if !off.is_empty() {
+                stop = stop.and(off);
+                why.push_str("the ledger did not balance; ");
+            }
         }
         if !stop.is_empty() {
             tracing::error!(why, ?found, "damaged words");
@@ -181,17 +184,21 @@ impl Supervisor {
         }
     }
 
-    /// Whether the ledger is off by the same number as at the last survey.
-    fn ledger_is_off(&mut self) -> bool {
-        let at_work = self.crew().active.has(RX) && self.holdings.arena.gateway().journal.pending().is_none();
-        let ledger = self.holdings.arena.ledger(4);
-        if !at_work || !ledger.settled {
-            self.patrol.ledger_off = 0;
-            return false;
+    /// The rx-gateways whose ledgers are off by the same number as at the last survey.
+    fn ledgers_off(&mut self) -> Instances {
+        let active = self.crew().active;
+        let arena = &self.holdings.arena;
+        let mut wrong = Instances::NONE;
+        for (id, before) in arena.geometry().gateway_ids().zip(&mut self.patrol.ledgers_off) {
+            let at_work = active.has(id) && arena.gateway(id).is_some_and(|page| page.journal.pending().is_none());
+            let ledger = arena.ledger_of(id, 4);
+            let known = ledger.finished().wrapping_add(ledger.in_flight);
+            let off = if at_work && ledger.settled { ledger.received.wrapping_sub(known) } else { 0 };
+            if off != 0 && off == *before {
+                wrong = wrong.with(id);
+            }
+            *before = off;
         }
-        let off = ledger.received.wrapping_sub(ledger.finished().wrapping_add(ledger.in_flight));
-        let again = off != 0 && off == self.patrol.ledger_off;
-        self.patrol.ledger_off = off;
-        again
+        wrong
     }
 }

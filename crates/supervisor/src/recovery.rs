@@ -125,8 +125,8 @@ pub(crate) fn state_at_death(arena: &Arena, dead: Me) -> &'static str {
         "working"
     } else if page.sleeping.load(Ordering::Acquire) != 0 {
         "asleep"
-    } else if page.held_buffers.load(Ordering::Relaxed) > 0 && dead.id != arena::topology::RX {
-        // rx-gateway holds its free buffers at all times, which says nothing.
+    } else if page.held_buffers.load(Ordering::Relaxed) > 0 && !arena.geometry().is_gateway(dead.id) {
+        // A rx-gateway holds its free buffers at all times, which says nothing.
         "holding"
     } else {
         "polling"

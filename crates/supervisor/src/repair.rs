@@ -21,7 +21,6 @@ use arena::refill::{Taker, examine};
 use arena::ring::RingId;
 use arena::survey::{Crew, Instances, settle_ledger, straighten};
 use arena::sync::Ordering;
-use arena::topology::RX;
 use arena::{Me, OwnerId, now_ns};
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -214,7 +213,8 @@ impl Supervisor {
         for head in &done.heads {
             self.status_path.end(arena, *head, lost);
         }
-        let frames = if stop.has(RX) { settle_ledger(arena, lost.cell()) } else { 0 };
+        let stopped = arena.geometry().gateway_ids().filter(|id| stop.has(*id));
+        let frames: u64 = stopped.map(|id| settle_ledger(arena, id, lost.cell())).fold(0, u64::saturating_add);
         format!(
             "{} rings made anew, {} words or roles put right, {} heads without an owner dropped, {}{frames} frames counted as lost",
             rings.len(),

@@ -15,7 +15,7 @@ use crate::repair::Repairs;
 use crate::spawn;
 use crate::stop::Mode;
 use arena::reclaim::Marks;
-use arena::{Arena, Instance, StageKind, now_ns};
+use arena::{Arena, Instance, OwnerId, StageKind, now_ns};
 use config::{InstanceKind, MachineFacts, ModelFacts, Pipeline, Topology};
 use rustix::event::EventfdFlags;
 use std::net::SocketAddr;
@@ -119,7 +119,8 @@ impl Supervisor {
     fn start_stages(&mut self) -> Result<(), StartError> {
         for n in 0..self.units.len() {
             let unit = &self.units[n];
-            let process = self.holdings.spawn(unit.id, unit.kind(), unit.core).map_err(StartError::system("spawn"))?;
+            let process =
+                self.holdings.spawn(unit.id, unit.instance, unit.core).map_err(StartError::system("spawn"))?;
             tracing::info!(stage = unit.name(), pid = process.pid, core = unit.core, "started");
             self.activate(n, process);
         }
@@ -167,5 +168,8 @@ fn units(arena: &Arena, topology: &Topology) -> Vec<Unit> {
         };
         topology.of_kind(kind).find(|i| i.number == u32::from(instance.number))?.core
     };
-    arena.geometry().all_instances().map(|(id, instance)| Unit::new(id, instance, core(instance))).collect()
+    let geometry = arena.geometry();
+    let unit =
+        |(id, instance): (OwnerId, Instance)| Unit::new(id, instance, instance.name(geometry.gateways), core(instance));
+    geometry.all_instances().map(unit).collect()
 }

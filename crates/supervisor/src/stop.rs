@@ -11,7 +11,6 @@ use crate::instance::{AfterDrain, Phase};
 use crate::start::Supervisor;
 use arena::StageKind;
 use arena::sync::Ordering;
-use arena::topology::RX;
 
 /// Upstream first: whoever drains finds everything already there that will ever come.
 const ORDER: [StageKind; 4] = [StageKind::RxGateway, StageKind::Preprocess, StageKind::Infer, StageKind::Tx];
@@ -74,7 +73,9 @@ impl Supervisor {
     fn pause_ingress(&mut self, paused: bool) {
         self.ingress_paused = paused;
         self.holdings.arena.supervisor().ingress_paused.store(paused.into(), Ordering::Release);
-        self.holdings.bells.ring_always(RX);
+        for id in self.holdings.arena.geometry().gateway_ids() {
+            self.holdings.bells.ring_always(id);
+        }
     }
 
     /// Takes no new frames and waits for those in flight.
@@ -115,12 +116,14 @@ impl Supervisor {
             && self.holdings.arena.audit().assembling == 0
     }
 
-    /// Whether rx-gateway has begun a turn since it was told to pause. In the turn before, packets may be in its hands that
-    /// are in no frame yet.
+    /// Whether each rx-gateway has begun a turn since it was told to pause. In the turn before, packets may be in its hands
+    /// that are in no frame yet.
     fn has_seen_pause(&self) -> bool {
-        let Some(unit) = self.units.iter().find(|u| u.id == RX && u.process.is_some()) else { return true };
-        let page = self.holdings.arena.page(unit.id);
-        page.is_none_or(|page| page.heartbeat_ns.load(Ordering::Acquire) > self.paused_ns)
+        let mut living = self.units.iter().filter(|u| u.kind() == StageKind::RxGateway && u.process.is_some());
+        living.all(|unit| {
+            let page = self.holdings.arena.page(unit.id);
+            page.is_none_or(|page| page.heartbeat_ns.load(Ordering::Acquire) > self.paused_ns)
+        })
     }
 
     /// Goes on with a drain or a stop.

@@ -151,7 +151,7 @@ impl Supervisor {
         }
         let standby = match unit.standby.take() {
             Some(standby) => Ok(standby),
-            None => self.holdings.spawn(unit.id, kind, unit.core),
+            None => self.holdings.spawn(unit.id, unit.instance, unit.core),
         };
         match standby {
             Ok(process) => {
@@ -173,7 +173,7 @@ impl Supervisor {
     /// Starts a process for a unit that is dead and swept, and makes it active.
     pub(crate) fn start_again(&mut self, n: usize, now_ns: u64) {
         let unit = &self.units[n];
-        match self.holdings.spawn(unit.id, unit.kind(), unit.core) {
+        match self.holdings.spawn(unit.id, unit.instance, unit.core) {
             Ok(process) => {
                 let id = unit.id;
                 self.activate(n, process);

@@ -48,7 +48,8 @@ pub(crate) struct Live {
     pub(crate) device: Option<Device>,
     inlets: Vec<Inlet>,
     next_inlet: usize,
-    home: Outlet,
+    /// By the numbers of the rx-gateways.
+    homes: Vec<Outlet>,
     /// Popped and not begun.
     hand: Vec<Held>,
     /// Heads of a dead predecessor.
@@ -197,14 +198,21 @@ impl Live {
         self.again.push_back(head);
     }
 
-    /// Records the fate and sends the head home.
+    /// Records the fate and sends the head home: to the rx-gateway that it belongs to.
     pub(crate) fn finish(&mut self, cx: &Context, head: Held, fate: Fate) -> Result<(), Stop> {
         let d = cx.table.of(&head);
         d.set_fate(fate);
         d.settle();
         reach(KillPoint::FateRecorded);
         cx.page.add(TxCounter::Frames as usize, 1);
-        self.home.push_roomy(head)
+        let home = cx.arena.geometry().home_number(head.index());
+        self.homes[usize::from(home)].push_roomy(head)
+    }
+
+    fn flush(&mut self, cx: &Context) {
+        for home in &mut self.homes {
+            home.flush(cx);
+        }
     }
 
     /// Goes through the outcomes in order; the first datagram that must wait stops its reply and all behind it.
@@ -286,7 +294,7 @@ impl Stage for Tx {
             device: None,
             inlets,
             next_inlet: 0,
-            home: cx.outlet(RingKind::Home),
+            homes: cx.outlets(RingKind::Home),
             hand: Vec::with_capacity(self.burst),
             again: VecDeque::with_capacity(cx.table.len() as usize),
             replies: VecDeque::with_capacity(cx.table.len() as usize),
@@ -334,7 +342,7 @@ impl Stage for Tx {
         let Some(live) = &mut self.live else { return Ok(0) };
         done += live.reap(cx)?;
         live.hand = hand;
-        live.home.flush(cx);
+        live.flush(cx);
         Ok(done)
     }
 
@@ -356,7 +364,7 @@ impl Stage for Tx {
         self.send(cx)?;
         let Some(live) = &mut self.live else { return Ok(true) };
         live.reap(cx)?;
-        live.home.flush(cx);
+        live.flush(cx);
         Ok(live.replies.is_empty() && !live.is_pending())
     }
 

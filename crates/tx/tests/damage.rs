@@ -33,7 +33,7 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let world = World::new(StageKind::Tx);
-        let host = Host::open("127.0.0.1:0".parse().unwrap(), 200 << 10).expect("a socket");
+        let host = Host::open("127.0.0.1:0".parse().unwrap(), 200 << 10, 1).expect("a socket");
         let port = host.tx_descriptors().map(|fd| fd.try_clone_to_owned().expect("a duplicate"));
         let attached = world.attached(port.into());
         let mut stage = Tx::prepare(&pipeline(), &attached).expect("a stage");

@@ -94,9 +94,11 @@ impl Control {
         };
         let path = fds.flatten().map(|e| e.path()).find(is_control).expect("a control region");
         let file = File::options().read(true).write(true).open(path).expect("open it for writing, as root");
-        let mut words = [0; 8];
-        for (i, word) in words.iter_mut().enumerate() {
-            *word = read(&file, 24 + 8 * i as u64);
+        // Eight words behind magic, version and hash, and the last one behind epoch and readiness.
+        let places = (3..11).chain([13]).map(|n| 8 * n);
+        let mut words = [0; 9];
+        for (word, at) in words.iter_mut().zip(places) {
+            *word = read(&file, at);
         }
         let layout = Layout::new(Geometry::from_words(words)).expect("a layout");
         Self { file, layout, hit: Vec::new() }

@@ -1,10 +1,10 @@
 //! The frames' ledger and the buffers' audit as JSON.
 
 use super::ok;
-use arena::Arena;
 use arena::counters::Verdict;
 use arena::descriptor::{Fate, FateKind};
 use arena::sync::Ordering;
+use arena::{Arena, OwnerId};
 use serde_json::{Map, Value, json};
 use wire::{BadRequestReason, DropReason};
 
@@ -21,8 +21,10 @@ pub fn ledger_json(arena: &Arena) -> Value {
         let mine = cells().filter(|(f, n)| f.kind == kind && *n > 0);
         mine.map(|(f, n)| (reason_name(f), json!(n))).collect()
     };
-    let gateway = arena.gateway(RX).unwrap();
-    let count = |cell: usize| gateway.packets.get(cell).map_or(0, |c| c.load(Ordering::Acquire));
+    let count = |cell: usize| -> u64 {
+        let counts = arena.gateways().filter_map(|page| page.packets.get(cell));
+        counts.fold(0, |sum, c| sum.wrapping_add(c.load(Ordering::Acquire)))
+    };
     let packets: Map<String, Value> =
         Verdict::ALL.iter().map(|(cell, name)| ((*name).to_owned(), json!(count(*cell)))).collect();
     ok(json!({
@@ -37,6 +39,18 @@ pub fn ledger_json(arena: &Arena) -> Value {
         "packets": packets,
         "audit": audit_json(arena),
     }))
+}
+
+/// What one rx-gateway has of all that: its buffers, and its frames. `null` for any other stage.
+pub(crate) fn share_json(arena: &Arena, gateway: OwnerId) -> Value {
+    if !arena.geometry().is_gateway(gateway) {
+        return Value::Null;
+    }
+    let (ledger, buffers) = (arena.ledger_of(gateway, TRIES), arena.geometry().home_range(gateway));
+    json!({
+        "buffers": buffers.len(), "received": ledger.received, "finished": ledger.finished(),
+        "in_flight": ledger.in_flight, "balanced": ledger.balanced(),
+    })
 }
 
 /// Where every buffer and slot is.
@@ -65,6 +79,7 @@ fn reason_name(fate: Fate) -> String {
 mod tests {
     use super::*;
     use crate::testing::arena;
+    use arena::topology::RX;
 
     #[test]
     fn a_fresh_arena_balances_at_nothing() {

@@ -1,5 +1,6 @@
 //! Everything about the processes, rings and memory as JSON.
 
+use super::ledger::share_json;
 use super::{microseconds, ok};
 use crate::instance::{Phase, Unit};
 use crate::recovery::kill_point_hit;
@@ -9,7 +10,7 @@ use arena::histogram::Histogram;
 use arena::page::StagePage;
 use arena::sync::Ordering;
 use arena::topology::RingKind;
-use arena::{Geometry, OwnerId, StageKind, now_ns};
+use arena::{Arena, Geometry, OwnerId, StageKind, now_ns};
 use serde_json::{Map, Value, json};
 
 /// The status of a pipeline, as the control socket answers it.
@@ -17,8 +18,7 @@ pub fn status_json(supervisor: &Supervisor) -> Value {
     let arena = &supervisor.holdings.arena;
     let regions = &supervisor.holdings.regions;
     let now_ns = now_ns();
-    let stages: Vec<Value> =
-        supervisor.units.iter().filter_map(|u| Some(stage(u, arena.page(u.id)?, now_ns))).collect();
+    let stages: Vec<Value> = supervisor.units.iter().filter_map(|u| stage(arena, u, now_ns)).collect();
     let rings: Vec<Value> = arena
         .layout()
         .rings
@@ -54,15 +54,18 @@ pub fn status_json(supervisor: &Supervisor) -> Value {
     }))
 }
 
-fn stage(unit: &Unit, page: &StagePage, now_ns: u64) -> Value {
+fn stage(arena: &Arena, unit: &Unit, now_ns: u64) -> Option<Value> {
+    let page = arena.page(unit.id)?;
     let heartbeat_ns = page.heartbeat_ns.load(Ordering::Acquire);
     let parked_reason = match &unit.phase {
         Phase::Parked { reason } => Some(reason),
         _ => None,
     };
-    json!({
+    Some(json!({
         "name": unit.name(),
         "owner": unit.id.0,
+        // A rx-gateway's own part of the ledger.
+        "share": share_json(arena, unit.id),
         "pid": unit.process.as_ref().map(|p| p.pid),
         "state": unit.phase.name(),
         "incarnation": unit.incarnation,
@@ -81,7 +84,7 @@ fn stage(unit: &Unit, page: &StagePage, now_ns: u64) -> Value {
         "latency_us": {
             "wait": latency(&page.wait), "work": latency(&page.work), "since_arrival": latency(&page.since_arrival),
         },
-    })
+    }))
 }
 
 fn counters(kind: StageKind, page: &StagePage) -> Map<String, Value> {
@@ -113,5 +116,5 @@ fn ring_kind(kind: RingKind) -> &'static str {
 }
 
 fn owner_name(geometry: Geometry, id: OwnerId) -> String {
-    geometry.instance(id).map_or_else(|| format!("{id:?}"), arena::Instance::name)
+    geometry.instance(id).map_or_else(|| format!("{id:?}"), |instance| instance.name(geometry.gateways))
 }
