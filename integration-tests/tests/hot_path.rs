@@ -125,7 +125,7 @@ impl InProcess {
                 ingress_paused: false,
             };
             stage.activate(&mut cx).expect("active");
-            Process { name: instance.name(), stage: ManuallyDrop::new(stage), cx }
+            Process { name: instance.name(1), stage: ManuallyDrop::new(stage), cx }
         };
         let processes = arena.geometry().all_instances().map(process).collect();
         Self { processes, host }

@@ -12,6 +12,8 @@ use std::ops::Range;
 pub struct Audit {
     /// Buffers free with the rx-gateway that they belong to.
     pub free: u32,
+    /// Free buffers that a device queue has, to receive into.
+    pub with_device: u32,
     /// Buffers of incomplete frames.
     pub assembling: u32,
     /// Heads: frames in flight.
@@ -83,6 +85,7 @@ impl Arena {
                 Role::Assembling => audit.assembling += 1,
                 Role::Segment if is_attached(owner) && head_ok() => audit.segments += 1,
                 Role::Free if owner.id == self.geometry().home_of(index) => audit.free += 1,
+                Role::Free if owner.id.is_device_rx() => audit.with_device += 1,
                 _ => audit.orphaned_buffers += 1,
             }
         }

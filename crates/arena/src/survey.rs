@@ -111,11 +111,23 @@ pub struct Crew {
     pub incarnations: Vec<u32>,
     /// Active; the words of others wait for their successors.
     pub active: Instances,
+    /// Bit n: device queue n is in use.
+    pub queues: u64,
 }
 
 impl Crew {
     fn incarnation(&self, id: OwnerId) -> Option<u32> {
         self.incarnations.get(usize::from(id.0.checked_sub(OwnerId::FIRST_STAGE)?)).copied()
+    }
+
+    /// Whether a device may have a buffer of this role under this word: free ones to receive into, heads to send.
+    fn lends(&self, word: Owner, role: Option<Role>) -> bool {
+        let (base, wants) = match word.id {
+            id if id.is_device_rx() => (OwnerId::device_rx(0), Role::Free),
+            id if id.is_device_tx() => (OwnerId::device_tx(0), Role::Head),
+            _ => return false,
+        };
+        role == Some(wants) && self.queues >> (word.id.0 - base.0) & 1 != 0
     }
 
     /// Whether the word of buffer or slot `index` names a stage instance in an incarnation that there was, and that can have it.
@@ -163,6 +175,7 @@ fn judge(arena: &Arena, crew: &Crew, listed: &[bool], index: u32, d: &Descriptor
     }
     let home = geometry.home_of(index);
     match role {
+        _ if crew.lends(word, role) => Call::Nothing,
         Some(Role::Head | Role::Assembling) if word.id == home && current => Call::Rests,
         Some(Role::Head) if current => Call::Held(word.id),
         Some(Role::Head) if known => stops(word.id),
@@ -356,7 +369,9 @@ fn wrong(arena: &Arena, crew: &Crew, listed: &[bool], index: u32, d: &Descriptor
         };
         return if fine { Wrong::No } else { Wrong::Place };
     }
-    match Role::from_u32(d.role.load(Ordering::Acquire)) {
+    let role = Role::from_u32(d.role.load(Ordering::Acquire));
+    match role {
+        _ if crew.lends(word, role) => Wrong::No,
         // Impossible roles are put right by `restore_roles`.
         Some(Role::Head | Role::Slot) | None if known => Wrong::No,
         Some(Role::Head) => Wrong::Head,

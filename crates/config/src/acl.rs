@@ -68,6 +68,25 @@ pub struct Rate {
     pub burst: u32,
 }
 
+/// As the file says it, in one line.
+impl fmt::Display for AclRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.action)?;
+        let parts = [
+            ("source", self.source.map(|p| p.to_string())),
+            ("destination", self.destination.map(|p| p.to_string())),
+            ("ports", self.ports.map(|p| p.to_string())),
+            ("source_ports", self.source_ports.map(|p| p.to_string())),
+            ("vlan", self.vlan.map(|v| v.to_string())),
+            ("protocol", self.protocol.map(|p| p.0.to_string())),
+            ("rate_pps", self.rate_pps.map(|r| r.to_string())),
+            ("burst", self.burst.map(|b| b.to_string())),
+            ("name", self.name.clone()),
+        ];
+        parts.iter().try_for_each(|(key, value)| value.as_ref().map_or(Ok(()), |value| write!(f, " {key} {value}")))
+    }
+}
+
 impl AclRule {
     /// A rule that matches every packet.
     pub const fn all(action: AclAction) -> Self {

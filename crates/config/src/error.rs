@@ -51,6 +51,10 @@ impl PartialEq for Origin {
 }
 
 impl Origin {
+    pub(crate) fn file(&self) -> Option<&str> {
+        (!self.file.is_empty()).then_some(&self.file)
+    }
+
     pub(crate) fn of_file(file: &str) -> Self {
         Self { file: file.to_owned(), positions: BTreeMap::new() }
     }

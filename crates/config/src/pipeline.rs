@@ -176,6 +176,11 @@ impl Pipeline {
         self.streams.iter().try_for_each(|stream| stream.check(at, &self.ingress))
     }
 
+    /// The file that it was read from, if it was.
+    pub fn file(&self) -> Option<&str> {
+        self.origin.file()
+    }
+
     /// What holds for stream `id`: its own entry, else the default one.
     pub fn stream(&self, id: u32) -> &Stream {
         match self.streams.binary_search_by_key(&StreamId::Id(id), |stream| stream.id) {

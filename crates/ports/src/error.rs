@@ -45,7 +45,7 @@ pub enum PortError {
     /// Another socket is bound to the queue.
     #[error(
         "queue {queue} of {interface} is taken by another AF_XDP socket; stop that program (`ss --xdp -p` names it), or choose \
-         other [ingress.af_xdp] queues"
+         other [af_xdp] queues"
     )]
     QueueTaken {
         /// Interface.
@@ -56,7 +56,7 @@ pub enum PortError {
     /// The interface has no such queue.
     #[error(
         "{interface} has no queue {queue}, or it cannot carry AF_XDP; `ethtool -l {interface}` shows how many it has: choose \
-         others in [ingress.af_xdp] queues"
+         others in [af_xdp] queues"
     )]
     NoQueue {
         /// Interface.
@@ -64,10 +64,48 @@ pub enum PortError {
         /// Queue.
         queue: u32,
     },
-    /// The driver copies.
+    /// The interface is down.
+    #[error("{interface} is down; run: ip link set dev {interface} up")]
+    Down {
+        /// Interface.
+        interface: String,
+    },
+    /// Its packets do not fit the buffers.
     #[error(
-        "{interface}: its driver has no zero copy for AF_XDP; write [ingress.af_xdp] zero_copy = \"auto\" or \"off\""
+        "{interface} has MTU {mtu}, and a packet buffer holds frames of {frame} bytes (MTU {max}); run: ip link set dev {interface} \
+         mtu {max}, or write driver = \"udp\""
     )]
+    Mtu {
+        /// Interface.
+        interface: String,
+        /// Its MTU, bytes.
+        mtu: u32,
+        /// Largest MTU, bytes.
+        max: u32,
+        /// Largest frame, bytes.
+        frame: u32,
+    },
+    /// Nobody would ever send there.
+    #[error(
+        "{interface} has no address for [ingress] listen = \"{listen}\"; `ip address show {interface}` shows those it has"
+    )]
+    NoAddress {
+        /// Interface.
+        interface: String,
+        /// Where the pipeline is to listen.
+        listen: SocketAddr,
+    },
+    /// No interface is named, and the address does not tell which is meant.
+    #[error("no interface has the address of [ingress] listen = \"{listen}\"; name one in [af_xdp] interface")]
+    WhichInterface {
+        /// Where the pipeline is to listen.
+        listen: SocketAddr,
+    },
+    /// The XDP program.
+    #[error(transparent)]
+    Xdp(#[from] crate::xdp::XdpError),
+    /// The driver copies.
+    #[error("{interface}: its driver has no zero copy for AF_XDP; write [af_xdp] zero_copy = \"auto\" or \"off\"")]
     NoZeroCopy {
         /// Interface.
         interface: String,
@@ -82,7 +120,7 @@ pub enum PortError {
         mib: u64,
     },
     /// A queue number that no owner id can be had for.
-    #[error("af_xdp: queue {queue} is beyond the {max} that are supported; choose others in [ingress.af_xdp] queues", max = arena::device::MAX_QUEUES)]
+    #[error("af_xdp: queue {queue} is beyond the {max} that are supported; choose others in [af_xdp] queues", max = arena::device::MAX_QUEUES)]
     Queue {
         /// Its number.
         queue: u32,

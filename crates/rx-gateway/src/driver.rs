@@ -24,9 +24,10 @@ pub(crate) fn open(pipeline: &Pipeline, cx: &mut Context) -> Result<Box<dyn RxPo
     let Some(device) = device else {
         return Ok(Box::new(UdpRx::attach(fds, burst(pipeline)).map_err(failed)?));
     };
-    let queues = device.queues_of(cx.instance.number.into(), 1);
+    let geometry = cx.arena.geometry();
+    let queues = device.queues_of(cx.instance.number.into(), geometry.gateways.into());
     // Half of the buffers at most wait in the device's rings: frames in flight need the others.
-    let share = cx.arena.geometry().buffers / 2 / queues.len().max(1) as u32;
+    let share = geometry.home_range(cx.me.id).len() as u32 / 2 / queues.len().max(1) as u32;
     let options = RxOptions {
         ring_size: pipeline.af_xdp.ring_size,
         depth: share.min(pipeline.af_xdp.ring_size),

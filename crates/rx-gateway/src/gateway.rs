@@ -376,6 +376,8 @@ impl Stage for RxGateway {
     fn activate(&mut self, cx: &mut Context) -> Result<(), Stop> {
         let mut live = Live::open(&self.pipeline, cx)?;
         live.recover(cx, &self.rules, &self.pipeline)?;
+        // Before the supervisor learns that this stage is at work: it sends frames to a device's queue from then on.
+        live.port.offer(&cx.arena, &mut live.free);
         live.flush(cx);
         self.live = Some(live);
         Ok(())

@@ -61,6 +61,9 @@ pub enum StartError {
     /// The sockets cannot be had.
     #[error(transparent)]
     Port(#[from] ports::PortError),
+    /// The access list cannot be made.
+    #[error(transparent)]
+    AccessList(#[from] acl::AclError),
     /// Another supervisor answers on the control socket.
     #[error(
         "{0} belongs to a running pipeline; stop it (`flumeway ctl stop`), or use another [pipeline] name or \

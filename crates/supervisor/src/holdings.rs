@@ -2,6 +2,7 @@
 //! configuration document.
 
 use crate::error::StartError;
+use crate::ingress::Ingress;
 use crate::process::Process;
 use crate::spawn;
 use arena::arena::{Access, Regions, rights};
@@ -27,8 +28,8 @@ pub(crate) struct Holdings {
     pub regions: Regions,
     /// All doorbells.
     pub bells: Doorbells,
-    /// The driver's privileged half.
-    pub host: ports::udp::Host,
+    /// The drivers' privileged half.
+    pub ingress: Ingress,
     /// Folder of the executables.
     bin_dir: PathBuf,
     /// User that stages run as.
@@ -59,21 +60,17 @@ fn geometry(pipeline: &Pipeline) -> Geometry {
 }
 
 impl Holdings {
-    /// Opens the sockets, creates the arena and publishes `pipeline` (resolved) as generation 0.
-    pub(crate) fn create(pipeline: &Pipeline) -> Result<Self, StartError> {
-        let ingress = &pipeline.ingress;
-        // The socket first: a port in use shows before gigabytes are pre-faulted.
-        let host = ports::udp::Host::open(
-            ingress.listen,
-            ingress.receive_buffer_bytes as usize,
-            pipeline.rx_gateway.instances as usize,
-        )?;
+    /// Opens sockets and driver, creates the arena and publishes `pipeline` (resolved) as generation 0. Which driver it is, and
+    /// what stages must know of its interface, is written into `pipeline`.
+    pub(crate) fn create(pipeline: &mut Pipeline) -> Result<Self, StartError> {
+        let mut ingress = Ingress::open(pipeline)?;
         let huge = match pipeline.arena.hugepages {
             Hugepages::Auto => HugePages::Auto,
             Hugepages::Require => HugePages::Require,
             Hugepages::Off => HugePages::Off,
         };
         let (arena, regions) = Arena::create(geometry(pipeline), huge)?;
+        ingress.open_device(pipeline, &regions)?;
         let bells: Vec<_> = (0..arena.geometry().instances())
             .map(|_| doorbell::create().map(Some))
             .collect::<Result<_, _>>()
@@ -91,7 +88,7 @@ impl Holdings {
             bells: Doorbells::new(&arena, bells),
             arena,
             regions,
-            host,
+            ingress,
             bin_dir: pipeline.supervisor.bin_dir.clone(),
             user: pipeline.supervisor.stage_user,
             cpus: rustix::thread::sched_getaffinity(None).map_err(StartError::system("sched_getaffinity"))?,
@@ -145,8 +142,8 @@ impl Holdings {
             config: self.config_ro.as_raw_fd(),
             supervisor: theirs.as_raw_fd(),
             port: match instance.kind {
-                StageKind::RxGateway => self.host.rx_fds(instance.number.into()),
-                StageKind::Tx => self.host.tx_fds(),
+                StageKind::RxGateway => self.ingress.rx_fds(instance.number.into()),
+                StageKind::Tx => self.ingress.tx_fds(),
                 StageKind::Preprocess | StageKind::Infer => Vec::new(),
             },
             core,

@@ -22,7 +22,8 @@
 //! |---|---|
 //! | `spawn` | starting a stage process, signal masks: the only unsafe code |
 //! | `process`, `ask` | a running process; short questions to a binary (`--layout`, `--describe`) |
-//! | `holdings` | arena, doorbells, sockets, configuration document: what stages inherit |
+//! | `holdings` | arena, doorbells, configuration document: what stages inherit |
+//! | `ingress` | the drivers' privileged half: which is taken, sockets, XDP program, access list |
 //! | `instance`, `policy`, `death` | state of an instance; restart delays and limits; what a death was |
 //! | `bury`, `blame`, `quarantine`, `recovery` | what happens at a death, and the record of it |
 //! | `patrol`, `repair` | damage to shared memory that nobody died of, and repairs that need several stages dead at once |
@@ -38,6 +39,7 @@ mod control;
 mod death;
 mod error;
 mod holdings;
+mod ingress;
 mod instance;
 mod options;
 mod orders;
@@ -60,6 +62,7 @@ mod watch;
 
 pub use ask::{check_layouts, describe};
 pub use error::{RunError, StartError};
+pub use ingress::{Examined, examine};
 pub use options::{Exit, Options, StopHandle};
 pub use report::{audit_json, ledger_json, status_json};
 pub use start::Supervisor;

@@ -13,10 +13,27 @@ const APART_NS: u64 = 500_000_000;
 impl Supervisor {
     /// Applies the live keys of the file; names those that need a restart.
     pub(crate) fn reload(&mut self, path: &Path, now_ns: u64) -> Value {
+        self.take_over(|_| Pipeline::load(path).map_err(|e| e.to_string()), now_ns)
+    }
+
+    /// Applies the access list of the file, and nothing else of it.
+    pub(crate) fn reload_access_list(&mut self, path: Option<&Path>, now_ns: u64) -> Value {
+        let load = |supervisor: &Self| {
+            let started_with = supervisor.source.file().map(Path::new);
+            let path = path.or(started_with).ok_or("the pipeline was started without a file; name one")?;
+            let file = Pipeline::load(path).map_err(|e| e.to_string())?;
+            let mut new = supervisor.source.clone();
+            (new.ingress.acl, new.ingress.acl_policy) = (file.ingress.acl, file.ingress.acl_policy);
+            Ok(new)
+        };
+        self.take_over(load, now_ns)
+    }
+
+    fn take_over(&mut self, load: impl FnOnce(&Self) -> Result<Pipeline, String>, now_ns: u64) -> Value {
         if now_ns.saturating_sub(self.reloaded_ns) < APART_NS {
             return error("the last reload is still being taken over", true);
         }
-        match self.try_reload(path) {
+        match load(self).and_then(|new| self.try_reload(&new)) {
             Ok(answer) => {
                 self.reloaded_ns = now_ns;
                 ok(answer)
@@ -25,12 +42,19 @@ impl Supervisor {
         }
     }
 
-    fn try_reload(&mut self, path: &Path) -> Result<Value, String> {
-        let new = Pipeline::load(path).map_err(|e| e.to_string())?;
-        let changes = config::diff(&self.source, &new);
-        let source = merge(&self.source, &new).map_err(|e| e.to_string())?;
+    fn try_reload(&mut self, new: &Pipeline) -> Result<Value, String> {
+        let changes = config::diff(&self.source, new);
+        let source = merge(&self.source, new).map_err(|e| e.to_string())?;
         let mut resolved = source.clone();
         resolved.resolve(&self.topology, &self.model).map_err(|e| e.to_string())?;
+        // What the machine decided at the start stays decided.
+        (resolved.ingress.driver, resolved.ingress.listen) =
+            (self.pipeline.ingress.driver, self.pipeline.ingress.listen);
+        resolved.device.clone_from(&self.pipeline.device);
+        if access_list(&resolved) != access_list(&self.pipeline) {
+            // The filter first: were it refused, nothing would have changed.
+            self.holdings.ingress.replace_access_list(&self.pipeline, &resolved)?;
+        }
         let generation = self.generation + 1;
         self.holdings.publish(generation, &resolved).map_err(|e| format!("the document cannot be written: {e}"))?;
         self.generation = generation;
@@ -45,6 +69,10 @@ impl Supervisor {
     }
 }
 
+fn access_list(pipeline: &Pipeline) -> (&[config::AclRule], config::AclAction) {
+    (&pipeline.ingress.acl, pipeline.ingress.acl_policy)
+}
+
 /// The old configuration with the streams and the live keys of the new one.
 fn merge(old: &Pipeline, new: &Pipeline) -> Result<Pipeline, ConfigError> {
     let (mut merged, new_json) = (as_json(old), as_json(new));
@@ -54,7 +82,9 @@ fn merge(old: &Pipeline, new: &Pipeline) -> Result<Pipeline, ConfigError> {
             *place = value.clone();
         }
     }
-    Pipeline::from_json(merged.to_string().as_bytes())
+    let mut merged = Pipeline::from_json(merged.to_string().as_bytes())?;
+    merged.origin = old.origin.clone();
+    Ok(merged)
 }
 
 fn as_json(pipeline: &Pipeline) -> Value {

@@ -150,6 +150,7 @@ impl Supervisor {
         Crew {
             incarnations: self.units.iter().map(|u| u.incarnation).collect(),
             active: active.fold(Instances::NONE, |all, u| all.with(u.id)),
+            queues: self.holdings.ingress.queue_mask(),
         }
     }
 

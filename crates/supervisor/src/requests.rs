@@ -31,6 +31,7 @@ impl Supervisor {
             Request::Kill { stage, signal } => self.kill(&stage, signal),
             Request::KillPoint { stage, point } => self.arm(&stage, point),
             Request::Reload { config } => self.reload(&config, now_ns),
+            Request::ReloadAccessList { config } => self.reload_access_list(config.as_deref(), now_ns),
             Request::Restart { stage } => match self.select(&stage) {
                 Err(answer) => answer,
                 Ok(units) => {

@@ -78,7 +78,7 @@ impl Supervisor {
         let signals = signals.map_err(StartError::system("signalfd"))?;
         let stop_asked = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(StartError::system("eventfd"))?;
-        let holdings = Holdings::create(&pipeline)?;
+        let holdings = Holdings::create(&mut pipeline)?;
         let units = units(&holdings.arena, &topology);
         let status_path = StatusPath::open(&holdings.arena)
             .ok_or(rustix::io::Errno::INVAL)
@@ -129,7 +129,7 @@ impl Supervisor {
 
     /// Where it listens for frames, the kernel's choice of port filled in.
     pub fn listen(&self) -> SocketAddr {
-        self.holdings.host.local_addr()
+        self.holdings.ingress.local_addr()
     }
 
     /// Where the control socket is.

@@ -54,10 +54,22 @@ impl Supervisor {
                 }
             }
         }
+        self.open_queues();
         self.patrol(now_ns);
         for unit in &self.units {
             if let Some(page) = self.holdings.arena.page(unit.id) {
                 self.records.complete(unit.id, page);
+            }
+        }
+    }
+
+    /// Lets frames go to the queues of rx-gateways that have filled them.
+    fn open_queues(&mut self) {
+        for unit in self.units.iter().filter(|u| u.kind() == StageKind::RxGateway && u.phase == Phase::Active) {
+            let n = usize::from(unit.instance.number);
+            let page = self.holdings.arena.page(unit.id).filter(|_| self.holdings.ingress.is_unserved(n));
+            if page.is_some_and(|p| p.first_work_ns.load(Ordering::Acquire) >= unit.activated_ns) {
+                self.holdings.ingress.serve(n);
             }
         }
     }
@@ -197,6 +209,12 @@ impl Supervisor {
                 Phase::Starting => now_ns + 10 * SOON_NS,
                 Phase::Draining { .. } => now_ns + SOON_NS,
                 Phase::Active if unit.ready_by_ns.is_some() => now_ns + 2 * SOON_NS,
+                Phase::Active
+                    if unit.kind() == StageKind::RxGateway
+                        && self.holdings.ingress.is_unserved(unit.instance.number.into()) =>
+                {
+                    now_ns + SOON_NS
+                }
                 Phase::Backoff { until_ns } => *until_ns,
                 // Its death, or those that it waits for, are readable pidfds.
                 Phase::Active | Phase::Repairing { .. } | Phase::Parked { .. } | Phase::Stopped => due,

@@ -54,6 +54,7 @@ impl Crew {
         survey::Crew {
             incarnations: self.incarnations.to_vec(),
             active: living.fold(Instances::NONE, |all, (id, _)| all.with(id)),
+            queues: 0,
         }
     }
 

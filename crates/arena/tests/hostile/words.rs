@@ -15,7 +15,7 @@ use arena::{Arena, Geometry, Me, Owner, OwnerId};
 const LAST: u32 = 3;
 
 fn crew() -> Crew {
-    Crew { incarnations: vec![LAST; 4], active: ids().into_iter().fold(Instances::NONE, Instances::with) }
+    Crew { incarnations: vec![LAST; 4], active: ids().into_iter().fold(Instances::NONE, Instances::with), queues: 0 }
 }
 
 fn these(ids: &[OwnerId]) -> Instances {
@@ -214,7 +214,7 @@ fn two_gateways() -> (Arena, Crew, [OwnerId; 2]) {
         own(&arena, index, geometry.home_of(index), LAST);
     }
     let everybody = geometry.all_instances().fold(Instances::NONE, |all, (id, _)| all.with(id));
-    let crew = Crew { incarnations: vec![LAST; geometry.instances()], active: everybody };
+    let crew = Crew { incarnations: vec![LAST; geometry.instances()], active: everybody, queues: 0 };
     (arena, crew, [geometry.gateway_id(0), geometry.gateway_id(1)])
 }
 

@@ -8,10 +8,12 @@
 //! leaves to the kernel: frames on queues without a socket, IPv6 with extension headers, and replies to where no link is known.
 
 mod ffi;
+mod host;
 mod rx;
 mod sockets;
 mod tx;
 
+pub use host::{Choice, Chosen, Host, Options, examine};
 pub use rx::{AfXdpRx, RxOptions};
 pub use sockets::{Pair, Wanted};
 pub use tx::{AfXdpTx, TxOptions};

@@ -41,7 +41,7 @@ pub enum XdpError {
         remedy: String,
     },
     /// The driver cannot run XDP programs.
-    #[error("the driver of interface {0} has no native XDP; use generic mode (xdp = \"generic\"), or driver = \"udp\"")]
+    #[error("the driver of interface {0} has no native XDP; write [af_xdp] mode = \"auto\", or driver = \"udp\"")]
     NoNative(u32),
     /// The driver refuses the program for the state of the interface.
     #[error(

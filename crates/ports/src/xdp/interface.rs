@@ -56,6 +56,16 @@ pub struct Installed {
 }
 
 impl Interface {
+    /// Name of the interface that has this address.
+    ///
+    /// # Errors
+    /// [`XdpError`] if the kernel does not tell.
+    pub fn with_address(address: IpAddr) -> Result<Option<String>, XdpError> {
+        let Some((index, _)) = all_addresses()?.into_iter().find(|(_, a)| *a == address) else { return Ok(None) };
+        let link = netlink::link(&Which::Index(index))?;
+        Ok(link.as_ref().and_then(|link| link.attribute(IFLA_IFNAME)).map(name))
+    }
+
     /// The interface called `name`.
     pub fn find(name: &str) -> Result<Self, XdpError> {
         let link = netlink::link(&Which::Name(name))?.ok_or_else(|| XdpError::NoInterface(name.to_owned()))?;
@@ -113,10 +123,7 @@ impl Installed {
         }
         let name = netlink::link(&Which::Index(ifindex)).ok().flatten();
         let name = name.as_ref().and_then(|link| link.attribute(IFLA_IFNAME));
-        let name = name.map_or_else(
-            || "IFACE".to_owned(),
-            |bytes| String::from_utf8_lossy(bytes.strip_suffix(&[0]).unwrap_or(bytes)).into_owned(),
-        );
+        let name = name.map_or_else(|| "IFACE".to_owned(), self::name);
         let word = match self.mode {
             2 => "xdpgeneric",
             3 => "xdpoffload",
@@ -126,12 +133,22 @@ impl Installed {
     }
 }
 
+/// An attribute's text.
+fn name(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes.strip_suffix(&[0]).unwrap_or(bytes)).into_owned()
+}
+
 fn addresses(index: u32) -> Result<Vec<IpAddr>, XdpError> {
+    Ok(all_addresses()?.into_iter().filter(|(of, _)| *of == index).map(|(_, address)| address).collect())
+}
+
+fn all_addresses() -> Result<Vec<(u32, IpAddr)>, XdpError> {
     let address = |bytes: Vec<u8>| match bytes.len() {
         4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
         _ => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
     };
-    Ok(netlink::addresses(index)?.into_iter().filter_map(address).collect())
+    let known = |(index, bytes)| Some((index, address(bytes)?));
+    Ok(netlink::addresses()?.into_iter().filter_map(known).collect())
 }
 
 /// Queues in use, from sysfs; rtnetlink tells only how many there is room for. `None` if sysfs shows another namespace.

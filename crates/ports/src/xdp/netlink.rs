@@ -75,16 +75,17 @@ pub(super) fn link(which: &Which<'_>) -> Result<Option<Link>, XdpError> {
     }
 }
 
-/// The addresses of link `index`, as bytes: 4 or 16 of each.
-pub(super) fn addresses(index: u32) -> Result<Vec<Vec<u8>>, XdpError> {
+/// All addresses, each with the link that has it, as bytes: 4 or 16 of each.
+pub(super) fn addresses() -> Result<Vec<(u32, Vec<u8>)>, XdpError> {
     /// `IFA_ADDRESS`, `IFA_LOCAL`: of a point-to-point link the first is the peer's.
     const PEER: u16 = 1;
     const LOCAL: u16 = 2;
     let mut found = Vec::new();
     ask(RTM_GETADDR, NLM_F_DUMP, &[0; ADDRESS], |kind, message| {
-        if kind == RTM_NEWADDR && message.len() >= ADDRESS && u32_at(message, 4) == index {
-            let attributes = &message[ADDRESS..];
-            found.extend(attribute(attributes, LOCAL).or_else(|| attribute(attributes, PEER)).map(<[u8]>::to_vec));
+        if kind == RTM_NEWADDR && message.len() >= ADDRESS {
+            let (index, attributes) = (u32_at(message, 4), &message[ADDRESS..]);
+            let address = attribute(attributes, LOCAL).or_else(|| attribute(attributes, PEER));
+            found.extend(address.map(|bytes| (index, bytes.to_vec())));
         }
     })?;
     Ok(found)

@@ -4,7 +4,8 @@ use arena::killpoint::KillPoint;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 
-const COMMANDS: &str = "status, ledger, audit, recoveries, restart, kill, drain, resume, stop, reload, killpoint";
+const COMMANDS: &str =
+    "status, ledger, audit, recoveries, restart, kill, drain, resume, stop, reload, acl-reload, killpoint";
 
 /// Which stage: `infer.0` one instance, `infer` all of the kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,11 @@ pub(crate) enum Request {
         /// The file.
         config: PathBuf,
     },
+    /// Applies the access list of a changed configuration.
+    ReloadAccessList {
+        /// The file; `None`: the one that the pipeline was started with.
+        config: Option<PathBuf>,
+    },
     /// Arms a named kill point (test builds).
     KillPoint {
         /// In which.
@@ -77,6 +83,7 @@ impl Request {
             "restart" => Self::Restart { stage: stage()? },
             "kill" => Self::Kill { stage: stage()?, signal: signal(object)? },
             "reload" => Self::Reload { config: text(object, "config")?.into() },
+            "acl-reload" => Self::ReloadAccessList { config: text(object, "config").ok().map(PathBuf::from) },
             "killpoint" => Self::KillPoint { stage: stage()?, point: point(text(object, "point")?)? },
             other => return Err(format!("{other:?} is no command; write one of {COMMANDS}")),
         })

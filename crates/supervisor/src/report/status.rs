@@ -14,7 +14,8 @@ use arena::{Arena, Geometry, OwnerId, StageKind, now_ns};
 use serde_json::{Map, Value, json};
 
 /// The status of a pipeline, as the control socket answers it.
-pub fn status_json(supervisor: &Supervisor) -> Value {
+pub fn status_json(supervisor: &mut Supervisor) -> Value {
+    let ingress = supervisor.holdings.ingress.report(&supervisor.pipeline);
     let arena = &supervisor.holdings.arena;
     let regions = &supervisor.holdings.regions;
     let now_ns = now_ns();
@@ -36,8 +37,9 @@ pub fn status_json(supervisor: &Supervisor) -> Value {
         "state": supervisor.mode.name(),
         "pid": std::process::id(),
         "uptime_ms": now_ns.saturating_sub(supervisor.started_ns) / 1_000_000,
-        "listen": supervisor.holdings.host.local_addr().to_string(),
+        "listen": supervisor.holdings.ingress.local_addr().to_string(),
         "control_socket": supervisor.control.path(),
+        "ingress": ingress,
         "stages": stages,
         "rings": rings,
         "arena": {

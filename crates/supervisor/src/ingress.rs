@@ -1,0 +1,270 @@
+//! The privileged half of the drivers: which one is taken, what the stages inherit of it, and the access list in it.
+
+use crate::error::StartError;
+use acl::Compiled;
+use arena::arena::Regions;
+use config::{Auto, DeviceFacts, Driver, Pipeline, XdpMode, ZeroCopy};
+use ports::PortError;
+use ports::af_xdp::{self, Choice};
+use ports::xdp::{Counters, Interface};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, RawFd};
+
+/// What has been opened, held for as long as the pipeline lives.
+#[derive(Debug)]
+pub(crate) struct Ingress {
+    /// The kernel's sockets; beside a driver of links they serve what that leaves to the kernel.
+    socket: ports::udp::Host,
+    device: Option<af_xdp::Host>,
+    /// Why no better driver was taken.
+    reasons: Vec<String>,
+    /// What earlier access lists' programs had counted.
+    before: Counters,
+    gateways: usize,
+    /// rx-gateways whose queues have been filled.
+    served: Vec<usize>,
+}
+
+/// What `[af_xdp]` asks for, with the interface found if it is to be.
+fn options(pipeline: &Pipeline) -> Result<af_xdp::Options, PortError> {
+    let wanted = &pipeline.af_xdp;
+    let interface = match &wanted.interface {
+        Auto::Fixed(name) => name.clone(),
+        Auto::Auto(_) => Interface::with_address(pipeline.ingress.listen.ip())?
+            .ok_or(PortError::WhichInterface { listen: pipeline.ingress.listen })?,
+    };
+    let choice = |auto, require| match (auto, require) {
+        (true, _) => Choice::Auto,
+        (false, true) => Choice::Require,
+        (false, false) => Choice::Off,
+    };
+    Ok(af_xdp::Options {
+        interface,
+        queues: match &wanted.queues {
+            Auto::Fixed(queues) => Some(queues.clone()),
+            Auto::Auto(_) => None,
+        },
+        native: choice(wanted.mode == XdpMode::Auto, wanted.mode == XdpMode::Native),
+        zero_copy: choice(wanted.zero_copy == ZeroCopy::Auto, wanted.zero_copy == ZeroCopy::Require),
+        ring_size: wanted.ring_size,
+        need_wakeup: wanted.need_wakeup,
+        busy_poll: (wanted.busy_poll_us > 0).then_some((wanted.busy_poll_us, wanted.busy_poll_budget)),
+        listen: pipeline.ingress.listen,
+    })
+}
+
+/// What an interface comes to, before anything is opened: for `check`.
+#[derive(Clone, Debug)]
+pub struct Examined {
+    /// The driver that would be taken.
+    pub driver: Driver,
+    /// Why no better one.
+    pub reasons: Vec<String>,
+    /// The interface, and the queues that would be served, if the driver takes one.
+    pub interface: Option<(Interface, Vec<u32>)>,
+}
+
+/// Looks which driver the pipeline would take; opens and changes nothing.
+///
+/// # Errors
+/// [`PortError`] if the configuration names a driver that cannot serve here.
+pub fn examine(pipeline: &Pipeline) -> Result<Examined, PortError> {
+    let udp = |reasons| Examined { driver: Driver::Udp, reasons, interface: None };
+    match pipeline.ingress.driver {
+        Driver::Udp => Ok(udp(Vec::new())),
+        Driver::AfXdp => {
+            let found = options(pipeline).and_then(|o| af_xdp::examine(&o))?;
+            Ok(Examined { driver: Driver::AfXdp, reasons: Vec::new(), interface: Some(found) })
+        }
+        Driver::Auto => {
+            Ok(match may_be_af_xdp(pipeline).and_then(|o| af_xdp::examine(&o).map_err(|e| e.to_string())) {
+                Ok(found) => Examined { driver: Driver::AfXdp, reasons: Vec::new(), interface: Some(found) },
+                Err(reason) => udp(vec![format!("not af_xdp: {reason}")]),
+            })
+        }
+    }
+}
+
+/// `auto` puts a program on an interface only if the configuration names it.
+fn may_be_af_xdp(pipeline: &Pipeline) -> Result<af_xdp::Options, String> {
+    match &pipeline.af_xdp.interface {
+        Auto::Fixed(_) => options(pipeline).map_err(|e| e.to_string()),
+        Auto::Auto(_) => Err("[af_xdp] interface does not name one".to_owned()),
+    }
+}
+
+impl Ingress {
+    /// Opens the kernel's sockets: before the arena, so that a port in use shows before gigabytes are pre-faulted. Interfaces
+    /// that cannot serve are refused here too.
+    pub(crate) fn open(pipeline: &Pipeline) -> Result<Self, StartError> {
+        let (ingress, gateways) = (&pipeline.ingress, pipeline.rx_gateway.instances as usize);
+        examine(pipeline)?;
+        let socket = ports::udp::Host::open(ingress.listen, ingress.receive_buffer_bytes as usize, gateways)?;
+        Ok(Self {
+            socket,
+            device: None,
+            reasons: Vec::new(),
+            before: Counters::default(),
+            gateways,
+            served: Vec::new(),
+        })
+    }
+
+    /// Opens the driver on the arena's packets, and writes into `pipeline` which it is and what stages must know of it.
+    pub(crate) fn open_device(&mut self, pipeline: &mut Pipeline, regions: &Regions) -> Result<(), StartError> {
+        let acl = compile(pipeline)?;
+        // The kernel may have chosen the port.
+        pipeline.ingress.listen.set_port(self.socket.local_addr().port());
+        let open = |options: af_xdp::Options| {
+            af_xdp::Host::open(&options, &acl, regions.packets.rw.as_fd(), regions.packets.len)
+        };
+        let opened = match pipeline.ingress.driver {
+            Driver::Udp => None,
+            Driver::AfXdp => Some(options(pipeline).and_then(open)?),
+            Driver::Auto => match may_be_af_xdp(pipeline).and_then(|o| open(o).map_err(|e| e.to_string())) {
+                Ok(host) => Some(host),
+                Err(reason) => {
+                    self.reasons.push(format!("not af_xdp: {reason}"));
+                    None
+                }
+            },
+        };
+        pipeline.ingress.driver = if opened.is_some() { Driver::AfXdp } else { Driver::Udp };
+        pipeline.device = opened.as_ref().map(|host| DeviceFacts {
+            interface: host.interface().name.clone(),
+            mac: host.interface().mac,
+            mtu: host.interface().mtu,
+            queues: host.queues(),
+            zero_copy: host.chosen().zero_copy,
+            neighbours: Vec::new(),
+        });
+        if let Some(host) = &opened {
+            self.reasons.clone_from(&host.chosen().reasons);
+        }
+        self.device = opened;
+        tracing::info!(driver = self.describe(), reasons = ?self.reasons, "packets");
+        Ok(())
+    }
+
+    /// The driver and how it works, in a few words.
+    pub(crate) fn describe(&self) -> String {
+        let Some(device) = &self.device else { return "udp".to_owned() };
+        let chosen = device.chosen();
+        let (mode, copy) =
+            (if chosen.native { "native" } else { "generic" }, if chosen.zero_copy { "zero copy" } else { "copy" });
+        format!("af_xdp on {} queues {:?} ({mode}, {copy})", device.interface().name, device.queues())
+    }
+
+    /// Where it listens, the kernel's choice of port filled in.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.socket.local_addr()
+    }
+
+    fn queues_of(&self, gateway: usize) -> Vec<u32> {
+        let all = self.device.as_ref().map(af_xdp::Host::queues).unwrap_or_default();
+        all.into_iter().skip(gateway).step_by(self.gateways.max(1)).collect()
+    }
+
+    /// Device queues whose owner ids are in use, as bits.
+    pub(crate) fn queue_mask(&self) -> u64 {
+        let all = self.device.as_ref().map(af_xdp::Host::queues).unwrap_or_default();
+        all.iter().fold(0, |mask, queue| mask | 1_u64.checked_shl(*queue).unwrap_or(0))
+    }
+
+    /// What rx-gateway `n` inherits.
+    pub(crate) fn rx_fds(&self, n: usize) -> Vec<RawFd> {
+        let mut fds = self.socket.rx_fds(n);
+        if let Some(device) = &self.device {
+            fds.extend(device.rx_fds(&self.queues_of(n)));
+        }
+        fds
+    }
+
+    /// What tx inherits.
+    pub(crate) fn tx_fds(&self) -> Vec<RawFd> {
+        let mut fds = self.socket.tx_fds();
+        if let Some(device) = &self.device {
+            fds.extend(device.tx_fds());
+        }
+        fds
+    }
+
+    /// Whether frames do not go to the sockets of rx-gateway `n` yet.
+    pub(crate) fn is_unserved(&self, n: usize) -> bool {
+        self.device.is_some() && !self.served.contains(&n)
+    }
+
+    /// rx-gateway `n` has filled its queues: frames may go to their sockets.
+    pub(crate) fn serve(&mut self, n: usize) {
+        self.served.push(n);
+        let queues = self.queues_of(n);
+        if let Some(device) = &mut self.device
+            && let Err(error) = device.serve(&queues)
+        {
+            tracing::error!(%error, ?queues, "the kernel's socket goes on serving these queues");
+        }
+    }
+
+    /// Puts the access list of `pipeline` in place of the one in force, where the driver filters.
+    pub(crate) fn replace_access_list(&mut self, old: &Pipeline, new: &Pipeline) -> Result<(), String> {
+        let compiled = compile(new).map_err(|e| e.to_string())?;
+        let Some(device) = &mut self.device else { return Ok(()) };
+        let counted = device.replace_access_list(&compiled).map_err(|e| e.to_string())?;
+        self.before = carry(&self.before, &counted, old, new);
+        Ok(())
+    }
+
+    /// Driver, interface, filter and access list as the status shows them.
+    pub(crate) fn report(&mut self, pipeline: &Pipeline) -> Value {
+        let filter = self.device.as_mut().and_then(|device| device.counters().ok());
+        let filter = filter.map(|now| sum(&self.before, &now));
+        json!({
+            "driver": pipeline.ingress.driver.word(),
+            "described": self.describe(),
+            "not_taken": self.reasons,
+            "device": pipeline.device.as_ref().map(|d| json!({
+                "interface": d.interface, "mtu": d.mtu, "queues": d.queues, "zero_copy": d.zero_copy,
+                "native": self.device.as_ref().map(|h| h.chosen().native),
+            })),
+            "filter": filter.as_ref().map(|f| json!({
+                "redirected": f.redirected, "no_socket": f.no_socket, "denied": f.denied, "limited": f.limited,
+                "fragments": f.fragments,
+            })),
+            "access_list": pipeline.ingress.acl.iter().enumerate().map(|(n, rule)| json!({
+                "rule": rule.to_string(), "filter_hits": filter.as_ref().map(|f| f.hits.get(n).copied().unwrap_or(0)),
+            })).collect::<Vec<_>>(),
+            "policy_hits": filter.as_ref().map(|f| f.policy_hits),
+        })
+    }
+}
+
+/// The access list as the XDP program wants it.
+fn compile(pipeline: &Pipeline) -> Result<Compiled, StartError> {
+    Ok(Compiled::new(&pipeline.ingress.acl, pipeline.ingress.acl_policy)?)
+}
+
+fn sum(a: &Counters, b: &Counters) -> Counters {
+    let hits = b.hits.iter().enumerate().map(|(n, hits)| hits + a.hits.get(n).copied().unwrap_or(0));
+    Counters {
+        redirected: a.redirected + b.redirected,
+        no_socket: a.no_socket + b.no_socket,
+        denied: a.denied + b.denied,
+        limited: a.limited + b.limited,
+        fragments: a.fragments + b.fragments,
+        policy_hits: a.policy_hits + b.policy_hits,
+        hits: hits.collect(),
+    }
+}
+
+/// What the totals begin with under a new list: a rule that stays, stays with its hits, wherever it stands now.
+fn carry(before: &Counters, counted: &Counters, old: &Pipeline, new: &Pipeline) -> Counters {
+    let mut total = sum(before, counted);
+    let hits_of = |rule| {
+        let at = old.ingress.acl.iter().position(|o| o == rule)?;
+        total.hits.get(at).copied()
+    };
+    let hits = new.ingress.acl.iter().map(|rule| hits_of(rule).unwrap_or(0)).collect();
+    total.hits = hits;
+    total
+}
