@@ -1,6 +1,6 @@
 /*
  * Sends UDP packets at a given rate, or keeps a given number in flight, and measures the replies. All options are in
- * usage() below; the result is one JSON object on standard output.
+ * generator.h; the result is one JSON object on standard output.
  *
  * Packets: equal payloads one behind another in a file (-f), or made here. Each carries a 64-bit little-endian id (-a), and
  * ids rise by one from payload to payload; the reply carries it too (-A). Payloads are sent in turn, again and again, so
@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <poll.h>
@@ -29,22 +28,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "generator.h"
+#include "headers.h"
 #include "histogram.h"
 
-#define HEADERS 42u
-#define BURST 64u
 #define REPLY_MAX 4096u
 /* A paced packet that is late by more than this is sent all the same, and counted. */
 #define LATE_NS 100000u
-
-struct options {
-	const char *source, *target, *file, *mac, *interface;
-	uint16_t port;
-	size_t size, id_at, reply_id_at;
-	uint32_t payloads, window, burst;
-	double rate, seconds, warm_s, timeout_s;
-	int spin, core, print_histogram, check_at, check_value;
-};
 
 struct generator {
 	struct options o;
@@ -73,69 +63,6 @@ static void fail(const char *what)
 {
 	fprintf(stderr, "generator: %s: %s\n", what, strerror(errno));
 	exit(1);
-}
-
-static void usage(void)
-{
-	fputs("generator -s SOURCE_IPV4 -t TARGET_IPV4 -p PORT (-r PACKETS_PER_S | -W WINDOW) [OPTIONS]\n"
-	      "-r RATE      paced: so many packets a second, 0 as fast as they go    -W N   closed loop: N in flight\n"
-	      "-d SECONDS   duration (5)                   -u SECONDS   not measured before that (0.2)\n"
-	      "-f FILE      payloads, one behind another   -l LENGTH    bytes of a payload (64)\n"
-	      "-n COUNT     payloads if there is no file (4096)\n"
-	      "-a OFFSET    of the id in a request (0)     -A OFFSET    of the id in a reply (as -a)\n"
-	      "-e OFFSET:VALUE  byte that a good reply has\n"
-	      "-b BURST     packets handed over at once (paced 32, closed loop 1)\n"
-	      "-w spin|poll wait strategy (spin)           -c CORE      bind to a core\n"
-	      "-o SECONDS   a reply that takes longer is lost (1)\n"
-	      "-i INTERFACE -m MAC   whole Ethernet frames to this address, past the queueing discipline\n"
-	      "-H           print the histogram: [upper bound in ns, count] of each bucket\n", stderr);
-	exit(2);
-}
-
-static struct options parse(int argc, char **argv)
-{
-	struct options o = {.size = 64, .payloads = 4096, .rate = -1, .seconds = 5, .warm_s = 0.2, .timeout_s = 1,
-			    .spin = 1, .core = -1, .check_at = -1, .reply_id_at = SIZE_MAX};
-	int option;
-
-	while ((option = getopt(argc, argv, "s:t:p:r:W:d:u:f:l:n:a:A:e:b:w:c:o:i:m:H")) != -1) {
-		switch (option) {
-		case 's': o.source = optarg; break;
-		case 't': o.target = optarg; break;
-		case 'p': o.port = (uint16_t)atoi(optarg); break;
-		case 'r': o.rate = atof(optarg); break;
-		case 'W': o.window = (uint32_t)atoi(optarg); break;
-		case 'd': o.seconds = atof(optarg); break;
-		case 'u': o.warm_s = atof(optarg); break;
-		case 'f': o.file = optarg; break;
-		case 'l': o.size = strtoul(optarg, NULL, 10); break;
-		case 'n': o.payloads = (uint32_t)atoi(optarg); break;
-		case 'a': o.id_at = strtoul(optarg, NULL, 10); break;
-		case 'A': o.reply_id_at = strtoul(optarg, NULL, 10); break;
-		case 'e':
-			if (sscanf(optarg, "%d:%d", &o.check_at, &o.check_value) != 2)
-				usage();
-			break;
-		case 'b': o.burst = (uint32_t)atoi(optarg); break;
-		case 'w': o.spin = optarg[0] == 's'; break;
-		case 'c': o.core = atoi(optarg); break;
-		case 'o': o.timeout_s = atof(optarg); break;
-		case 'i': o.interface = optarg; break;
-		case 'm': o.mac = optarg; break;
-		case 'H': o.print_histogram = 1; break;
-		default: usage();
-		}
-	}
-	if (o.reply_id_at == SIZE_MAX)
-		o.reply_id_at = o.id_at;
-	if (o.burst == 0)
-		o.burst = o.window > 0 ? 1 : 32;
-	if (o.burst > BURST)
-		o.burst = BURST;
-	if (!o.source || !o.target || !o.port || (o.rate < 0) == (o.window == 0) || !o.interface != !o.mac ||
-	    o.id_at + 8 > o.size || o.size > 65507)
-		usage();
-	return o;
 }
 
 static uint64_t now_ns(void)
@@ -181,53 +108,6 @@ static int packet_socket(const struct options *o)
 	return fd;
 }
 
-/* RFC 1071, over bytes in network order. */
-static uint32_t sum(const uint8_t *bytes, size_t length, uint32_t start)
-{
-	uint32_t s = start;
-	for (size_t i = 0; i + 1 < length; i += 2)
-		s += (uint32_t)bytes[i] << 8 | bytes[i + 1];
-	if (length % 2 == 1)
-		s += (uint32_t)bytes[length - 1] << 8;
-	while (s >> 16)
-		s = (s & 0xffff) + (s >> 16);
-	return s;
-}
-
-static void put16(uint8_t *at, uint32_t value)
-{
-	at[0] = (uint8_t)(value >> 8);
-	at[1] = (uint8_t)value;
-}
-
-/* Ethernet, IPv4 (RFC 791) and UDP (RFC 768) in front of a payload that is already there. */
-static void put_headers(uint8_t *p, const struct options *o, const uint8_t *own_mac, uint16_t own_port)
-{
-	const struct sockaddr_in from = address(o->source, 0), to = address(o->target, 0);
-	const uint32_t udp_length = 8 + (uint32_t)o->size;
-	unsigned mac[6];
-	if (sscanf(o->mac, "%x:%x:%x:%x:%x:%x", mac, mac + 1, mac + 2, mac + 3, mac + 4, mac + 5) != 6)
-		usage();
-	memset(p, 0, HEADERS);
-	for (int i = 0; i < 6; i++)
-		p[i] = (uint8_t)mac[i];
-	memcpy(p + 6, own_mac, 6);
-	put16(p + 12, ETH_P_IP);
-	p[14] = 0x45;
-	put16(p + 16, 20 + udp_length);
-	p[20] = 0x40; /* do not fragment */
-	p[22] = 64;
-	p[23] = 17;
-	memcpy(p + 26, &from.sin_addr, 4);
-	memcpy(p + 30, &to.sin_addr, 4);
-	put16(p + 24, ~sum(p + 14, 20, 0));
-	put16(p + 34, own_port);
-	put16(p + 36, o->port);
-	put16(p + 38, udp_length);
-	const uint32_t check = ~sum(p + 34, udp_length, sum(p + 26, 8, 17 + udp_length)) & 0xffff;
-	put16(p + 40, check == 0 ? 0xffff : check);
-}
-
 static uint64_t id_of(const uint8_t *at)
 {
 	uint64_t id;
@@ -258,7 +138,24 @@ static const uint8_t *map_file(struct options *o)
 	const uint8_t *bytes = mmap(NULL, (size_t)s.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
 	if (bytes == MAP_FAILED)
 		fail(o->file);
+	if (o->payloads < BURST) {
+		fprintf(stderr, "generator: %s has fewer than %u payloads\n", o->file, BURST);
+		exit(2);
+	}
 	return bytes;
+}
+
+static void find_macs(const struct generator *g, uint8_t own[6], uint8_t target[6])
+{
+	struct ifreq hardware = {0};
+
+	snprintf(hardware.ifr_name, sizeof hardware.ifr_name, "%s", g->o.interface);
+	if (ioctl(g->sender, SIOCGIFHWADDR, &hardware) != 0)
+		fail("ask for the interface's address");
+	memcpy(own, hardware.ifr_hwaddr.sa_data, 6);
+	if (sscanf(g->o.mac, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", target, target + 1, target + 2, target + 3, target + 4,
+		   target + 5) != 6)
+		usage();
 }
 
 static void make_packets(struct generator *g)
@@ -266,16 +163,12 @@ static void make_packets(struct generator *g)
 	struct options *o = &g->o;
 	const uint8_t *file = o->file ? map_file(o) : NULL;
 	const size_t before = o->interface ? HEADERS : 0;
-	struct ifreq hardware = {0};
-	struct sockaddr_in own = {0};
-	socklen_t size = sizeof own;
+	struct end own = {0}, target = {.at = address(o->target, o->port)};
+	socklen_t size = sizeof own.at;
 
-	getsockname(g->receiver, (struct sockaddr *)&own, &size);
-	if (o->interface) {
-		snprintf(hardware.ifr_name, sizeof hardware.ifr_name, "%s", o->interface);
-		if (ioctl(g->sender, SIOCGIFHWADDR, &hardware) != 0)
-			fail("ask for the interface's address");
-	}
+	getsockname(g->receiver, (struct sockaddr *)&own.at, &size);
+	if (o->interface)
+		find_macs(g, own.mac, target.mac);
 	/* Each packet on cache lines of its own. */
 	g->stride = (before + o->size + 63) & ~(size_t)63;
 	g->packets = allocate(g->stride * o->payloads);
@@ -292,22 +185,21 @@ static void make_packets(struct generator *g)
 			exit(2);
 		}
 		if (o->interface)
-			put_headers(packet, o, (const uint8_t *)hardware.ifr_hwaddr.sa_data, ntohs(own.sin_port));
+			put_headers(packet, &own, &target, o->size);
 	}
 	g->first_id = id_of(g->packets + before + o->id_at);
 	g->sent_ns = allocate(o->payloads * sizeof *g->sent_ns);
-	g->sender = o->interface ? g->sender : g->receiver;
 }
 
-/* Gives up on replies that are too late, and on the packet whose payload is to be sent again. */
-static void give_up(struct generator *g, uint64_t now)
+/* Gives up on replies that are too late, and on the oldest whose payloads the next `n` packets need. */
+static void give_up(struct generator *g, uint64_t now, uint32_t n)
 {
 	const uint64_t patience_ns = (uint64_t)(g->o.timeout_s * 1e9);
 	for (; g->oldest < g->next; g->oldest++) {
 		uint64_t *sent_ns = &g->sent_ns[g->oldest % g->o.payloads];
 		if (*sent_ns == 0)
 			continue;
-		if (now - *sent_ns < patience_ns && g->next - g->oldest < g->o.payloads)
+		if (now - *sent_ns < patience_ns && g->next + n - g->oldest <= g->o.payloads)
 			return;
 		*sent_ns = 0;
 		g->outstanding--;
@@ -325,6 +217,8 @@ static uint32_t send_burst(struct generator *g, uint32_t n)
 	if (n > g->o.burst)
 		n = g->o.burst;
 	const uint64_t now = now_ns();
+	if (!g->o.one_way)
+		give_up(g, now, n);
 	for (uint32_t i = 0; i < n; i++) {
 		const uint64_t at = (g->next + i) % g->o.payloads;
 		vectors[i] = (struct iovec){.iov_base = g->packets + g->stride * at, .iov_len = length};
@@ -342,7 +236,7 @@ static uint32_t send_burst(struct generator *g, uint32_t n)
 	g->refused += done < n;
 	g->next += done;
 	g->sent += done;
-	g->outstanding += done;
+	g->outstanding += g->o.one_way ? 0 : done;
 	return done;
 }
 
@@ -431,12 +325,13 @@ static uint64_t run(struct generator *g)
 		if (receive(g) == 0 && n == 0)
 			wait_for_work(g, start, now);
 		now = now_ns();
-		give_up(g, now);
+		if (g->outstanding > 0)
+			give_up(g, now, 0);
 	}
 	const uint64_t elapsed_ns = now - start;
 	while (g->outstanding > 0 && !stopping) {
 		receive(g);
-		give_up(g, now_ns());
+		give_up(g, now_ns(), 0);
 	}
 	return elapsed_ns;
 }

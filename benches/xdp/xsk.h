@@ -113,8 +113,8 @@ static void prepare(const struct options *o)
 
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGINT, &action, NULL);
-	if (setrlimit(RLIMIT_MEMLOCK, &unlimited) != 0)
-		fail("raise RLIMIT_MEMLOCK (run as root)");
+	/* Refused in some containers; with CAP_IPC_LOCK there is no limit anyway. */
+	setrlimit(RLIMIT_MEMLOCK, &unlimited);
 	if (o->core >= 0) {
 		cpu_set_t set;
 		CPU_ZERO(&set);
@@ -182,7 +182,7 @@ static void create_umem(int fd, struct umem *umem)
 	const struct xdp_umem_reg reg = {
 		.addr = (uintptr_t)umem->area, .len = (uint64_t)CHUNKS * CHUNK, .chunk_size = CHUNK};
 	const int size = UMEM_RING;
-	set(fd, XDP_UMEM_REG, &reg, sizeof reg, "register the UMEM");
+	set(fd, XDP_UMEM_REG, &reg, sizeof reg, "register the UMEM (CAP_IPC_LOCK, or a larger RLIMIT_MEMLOCK)");
 	set(fd, XDP_UMEM_FILL_RING, &size, sizeof size, "create the FILL ring");
 	set(fd, XDP_UMEM_COMPLETION_RING, &size, sizeof size, "create the COMPLETION ring");
 	const struct xdp_mmap_offsets at = offsets_of(fd);
@@ -214,8 +214,12 @@ static void bind_socket(int fd, const struct options *o, int shared)
 	};
 	if (address.sxdp_ifindex == 0)
 		fail(o->interface);
-	if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0)
-		fail("bind to the queue (is it taken, or not there?)");
+	/* A queue stays busy for some 14 ms after the last socket on it was closed. */
+	for (int tries = 0; bind(fd, (struct sockaddr *)&address, sizeof address) != 0; tries++) {
+		if (errno != EBUSY || tries == 100)
+			fail("bind to the queue (is it taken, or not there?)");
+		usleep(10000);
+	}
 }
 
 /* --- rings --- */
