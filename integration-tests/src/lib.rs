@@ -1,6 +1,7 @@
 //! What the tests that run the real binaries share: a pipeline under test, and a client that knows what it sent.
 #![forbid(unsafe_code)]
 
+pub mod bare;
 pub mod client;
 pub mod gate;
 pub mod impair;

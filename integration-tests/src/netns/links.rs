@@ -77,6 +77,14 @@ impl Net {
         }
     }
 
+    /// MAC address of a side's end of the pair.
+    pub fn mac(&self, side: Side) -> String {
+        let links = self.links(side, &[]);
+        let link = links.iter().find(|l| l["ifname"] == self.interface(side));
+        let mac = link.and_then(|l| l["address"].as_str()).map(str::to_owned);
+        mac.unwrap_or_else(|| panic!("{} has no MAC address", self.interface(side)))
+    }
+
     /// The driver's own counters (`ethtool -S`): per queue, and of XDP.
     pub fn driver_counters(&self, side: Side) -> BTreeMap<String, u64> {
         let text = run(self.command_in(side, "ethtool").args(["-S", self.interface(side)]));
