@@ -1,13 +1,17 @@
 //! The namespaces that other tests run in: they carry traffic as they should, and they go away, whatever happens to the
 //! process that made them.
 
+use integration_tests::client::Client;
 use integration_tests::netns::{Net, Options, Side};
-use integration_tests::pipeline::wait_until;
+use integration_tests::pipeline::{Pipeline, wait_until};
 use integration_tests::processes::{is_alive, signal};
+use integration_tests::shipped;
+use integration_tests::traffic::{assert_right, config, steady};
 use rustix::process::Signal;
 use serde_json::Value;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, ErrorKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -53,6 +57,23 @@ fn traffic_passes_with_both_families_and_tagged() {
     assert!(shown.contains(net.interface(Side::Pipeline)) && !shown.contains(net.interface(Side::Traffic)), "{shown}");
     let queues = net.driver_counters(Side::Pipeline).into_keys().filter(|k| k.ends_with("xdp_packets")).count();
     assert!(queues >= 2, "a row of counters per queue: {:?}", net.driver_counters(Side::Pipeline));
+}
+
+#[test]
+fn a_pipeline_in_one_namespace_answers_a_client_in_the_other() {
+    let Some(net) = Net::or_skip("pipeline", Options::default()) else { return };
+    for (family, at) in [("v4", net.v4(Side::Pipeline)), ("v6", net.v6(Side::Pipeline))] {
+        let listen = SocketAddr::new(at, 9001);
+        let text = config("null", &format!("[ingress]\nlisten = \"{listen}\"\n"));
+        let pipeline = Pipeline::start_inside(&net, &format!("netns-{family}"), &text, &shipped(), &[]);
+        assert_eq!(pipeline.listen(), listen);
+        let mut client = Client::inside(&net, Side::Traffic, listen, 1);
+        steady(&mut client, 0..100, 1000, |_| {});
+        client.receive_until(100);
+        (0..100).for_each(|id| assert_right(&client, id));
+        assert_eq!(pipeline.assert_whole()["answered"], 100);
+        assert_eq!(pipeline.stop().0, 0);
+    }
 }
 
 #[test]
@@ -135,4 +156,26 @@ fn what_a_killed_process_and_a_killed_guard_left_is_removed_by_the_next_net() {
     assert!(names.iter().all(|n| !exists(n)), "{names:?}");
     assert!(BOTH.iter().all(|side| exists(next.name(*side))));
     child.wait().unwrap();
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hold-net"));
+    if rustix::process::geteuid().is_root() {
+        command.uid(65_534).gid(65_534);
+    }
+    let output = match command.stdin(Stdio::null()).output() {
+        Err(e) if e.kind() == ErrorKind::PermissionDenied => {
+            eprintln!("skipped: another user may not read the folder of the binaries");
+            return;
+        }
+        output => output.unwrap(),
+    };
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(3) && said.contains("not root"), "{said}");
+
+    let Some(_net) = Net::or_skip("missing", Options::default()) else { return };
+    let output = Command::new(env!("CARGO_BIN_EXE_hold-net")).env("PATH", "/nowhere").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(3) && said.contains("no `ip` in PATH"), "{said}");
 }
