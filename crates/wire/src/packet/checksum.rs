@@ -13,17 +13,25 @@ impl Sum {
     #[inline]
     pub(super) fn add(self, bytes: &[u8]) -> Self {
         let (words, rest) = bytes.as_chunks::<8>();
-        let sum = words.iter().fold(self.0, |sum, word| {
+        let mut sum = words.iter().fold(self.0, |sum, word| {
             let word = u64::from_ne_bytes(*word);
             sum + (word & 0xffff_ffff) + (word >> 32)
         });
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        let last = u64::from_ne_bytes(last);
-        Self(sum + (last & 0xffff_ffff) + (last >> 32))
+        let (words, rest) = rest.as_chunks::<4>();
+        for word in words {
+            sum += u64::from(u32::from_ne_bytes(*word));
+        }
+        let (words, rest) = rest.as_chunks::<2>();
+        for word in words {
+            sum += u64::from(u16::from_ne_bytes(*word));
+        }
+        for byte in rest {
+            sum += u64::from(u16::from_ne_bytes([*byte, 0]));
+        }
+        Self(sum)
     }
 
-    /// Adds a field of the pseudo header.
+    /// Adds a field that is not in memory, or not yet.
     #[inline]
     pub(super) fn add_u16(self, field: u16) -> Self {
         Self(self.0 + u64::from(field.to_be()))

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 
-use super::checksum::internet_checksum;
+use super::checksum::Sum;
 use super::error::Unwritable;
 use super::ip::{IPV4_LEN, IPV6_LEN, UDP};
 use super::link::{self, ETHERNET_LEN, Link, MAX_TAGS, TAG_LEN};
@@ -14,8 +14,10 @@ use super::udp::{UDP_LEN, UdpPacket, pseudo_header};
 pub const DEFAULT_HOPS: u8 = 64;
 /// Longest headers in bytes: IPv6 behind two tags.
 pub const MAX_HEADER_LEN: usize = header_len(true, MAX_TAGS);
+/// Version 4, five words of header, no differentiated service.
+const VERSION_AND_LEN: u16 = 0x4500;
 /// "Don't fragment", offset 0.
-const DONT_FRAGMENT: [u8; 2] = [0x40, 0];
+const DONT_FRAGMENT: u16 = 0x4000;
 
 /// The way of a packet that we send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,18 +82,21 @@ pub fn write_headers(buffer: &mut [u8], payload: Range<usize>, path: &Path) -> R
 }
 
 /// RFC 791 section 3.1; without options.
+///
+/// Sums are taken from the fields and not from the bytes just written: a wide load behind narrow stores waits for them.
 fn ipv4_header(path: &Path, from: Ipv4Addr, to: Ipv4Addr, udp_len: u16) -> [u8; IPV4_LEN] {
-    let mut header = [0; IPV4_LEN];
-    header[0] = 0x45;
-    header[2..4].copy_from_slice(&(udp_len + IPV4_LEN as u16).to_be_bytes());
-    header[4..6].copy_from_slice(&path.identification.to_be_bytes());
-    header[6..8].copy_from_slice(&DONT_FRAGMENT);
-    header[8..10].copy_from_slice(&[path.hops, UDP]);
-    header[12..16].copy_from_slice(&from.octets());
-    header[16..20].copy_from_slice(&to.octets());
-    let checksum = internet_checksum(&header);
-    header[10..12].copy_from_slice(&checksum.to_be_bytes());
-    header
+    let total_len = udp_len + IPV4_LEN as u16;
+    let [s0, s1, s2, s3] = from.octets();
+    let [d0, d1, d2, d3] = to.octets();
+    let sum = Sum::default().add(&from.octets()).add(&to.octets());
+    let sum = sum.add_u16(VERSION_AND_LEN).add_u16(total_len).add_u16(path.identification);
+    let checksum = sum.add_u16(DONT_FRAGMENT).add_u16(u16::from_be_bytes([path.hops, UDP])).checksum();
+    let [v0, v1] = VERSION_AND_LEN.to_be_bytes();
+    let [t0, t1] = total_len.to_be_bytes();
+    let [i0, i1] = path.identification.to_be_bytes();
+    let [f0, f1] = DONT_FRAGMENT.to_be_bytes();
+    let [c0, c1] = checksum.to_be_bytes();
+    [v0, v1, t0, t1, i0, i1, f0, f1, path.hops, UDP, c0, c1, s0, s1, s2, s3, d0, d1, d2, d3]
 }
 
 /// RFC 8200 section 3.
@@ -108,14 +113,17 @@ fn ipv6_header(path: &Path, from: Ipv6Addr, to: Ipv6Addr, udp_len: u16) -> [u8; 
 /// `udp` is header and payload.
 fn write_udp(udp: &mut [u8], path: &Path) {
     let udp_len = udp.len() as u16;
-    udp[..2].copy_from_slice(&path.from.port().to_be_bytes());
-    udp[2..4].copy_from_slice(&path.to.port().to_be_bytes());
-    udp[4..6].copy_from_slice(&udp_len.to_be_bytes());
-    udp[6..8].fill(0);
-    let checksum = match pseudo_header(path.from.ip(), path.to.ip(), udp_len).add(udp).checksum() {
+    let (from, to) = (path.from.port(), path.to.port());
+    let (header, payload) = udp.split_at_mut(UDP_LEN);
+    let sum = pseudo_header(path.from.ip(), path.to.ip(), udp_len);
+    let checksum = match sum.add_u16(from).add_u16(to).add_u16(udp_len).add(payload).checksum() {
         // 0 would say that there is none; in one's complement both are zero (RFC 768).
         0 => u16::MAX,
         checksum => checksum,
     };
-    udp[6..8].copy_from_slice(&checksum.to_be_bytes());
+    let [s0, s1] = from.to_be_bytes();
+    let [d0, d1] = to.to_be_bytes();
+    let [l0, l1] = udp_len.to_be_bytes();
+    let [c0, c1] = checksum.to_be_bytes();
+    header.copy_from_slice(&[s0, s1, d0, d1, l0, l1, c0, c1]);
 }

@@ -3,7 +3,9 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use proptest::prelude::*;
-use wire::packet::{DEFAULT_HOPS, MAX_HEADER_LEN, Path, Tag, Unwritable, header_len, parse, write_headers};
+use wire::packet::{
+    DEFAULT_HOPS, MAX_HEADER_LEN, Path, Tag, Unwritable, header_len, parse, verify_udp_checksum, write_headers,
+};
 
 use super::samples::{self, Description};
 
@@ -63,7 +65,7 @@ fn the_longest_payloads() {
         let frame = write_headers(&mut buffer, payload.start..payload.end - 1, &path).unwrap();
         let packet = parse(&buffer[frame.clone()]).unwrap();
         assert_eq!(packet.payload.len(), max);
-        assert!(wire::packet::verify_udp_checksum(&buffer[frame], &packet));
+        assert!(verify_udp_checksum(&buffer[frame], &packet));
     }
 }
 
@@ -98,6 +100,20 @@ fn who_gets_an_answer() {
     from_group.link.peer_mac[0] |= 1;
     broadcast.link.local_mac = [0xff; 6];
     assert!(!answered(&from_group) && !answered(&broadcast));
+}
+
+#[test]
+fn neither_reading_nor_answering_allocates() {
+    let frames = [Description::v4(b"a payload").frame(), Description::v6(b"a payload").frame()];
+    let mut buffer = [0; 256];
+    let counted = allocation_counter::measure(|| {
+        for frame in &frames {
+            let packet = parse(frame).unwrap();
+            assert!(verify_udp_checksum(frame, &packet) && parse(&frame[..30]).is_err());
+            assert!(write_headers(&mut buffer, 128..200, &Path::answering(&packet)).is_ok());
+        }
+    });
+    assert_eq!(counted.count_total, 0);
 }
 
 proptest! {
