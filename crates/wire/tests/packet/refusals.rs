@@ -72,7 +72,8 @@ fn ipv4_headers() {
     damaged[IP_AT + 8] ^= 1;
     assert_refused(&[
         ("version 6 behind the EtherType of IPv4", v4_with(&[(0, 0x65)]), Refused::NotIp),
-        ("header of 16 bytes", v4_with(&[(0, 0x44)]), Refused::BadLength),
+        // With a UDP length where one would be looked for.
+        ("header of 16 bytes", v4_with(&[(0, 0x44), (20, 0), (21, 8)]), Refused::BadLength),
         (
             "header beyond the frame",
             {
