@@ -30,6 +30,24 @@ fn each_stage_maps_what_it_may_and_no_more() {
     }
 }
 
+/// The supervisor may be root; its stages can do no more than any process.
+#[test]
+fn stages_have_no_capability() {
+    let pipeline = Pipeline::start("no-capability", &config("null", ""));
+    for (stage, ..) in RIGHTS {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", pipeline.pid(stage))).expect("its status");
+        let field =
+            |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default().trim().to_owned();
+        for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+            assert_eq!(field(set), "0000000000000000", "{stage} {set}");
+        }
+        assert_eq!(field("NoNewPrivs:"), "1", "{stage}");
+        if rustix::process::geteuid().is_root() {
+            assert_eq!(field("CapBnd:"), "0000000000000000", "{stage}");
+        }
+    }
+}
+
 #[test]
 fn stages_run_as_another_user() {
     if !rustix::process::geteuid().is_root() {

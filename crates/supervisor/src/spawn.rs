@@ -1,11 +1,11 @@
-//! Starting a stage process, and signals as a descriptor: what needs system calls that have no safe form.
+//! Starting a stage process without any privilege, and signals as a descriptor: what needs system calls that have no safe form.
 
 #![allow(unsafe_code, reason = "the one place of this crate that design section 5 names")]
 
 use arena::launch::{Launch, VARIABLE};
 use config::StageUser;
-use rustix::process::{Pid, PidfdFlags};
-use rustix::thread::CpuSet;
+use rustix::process::{Gid, Pid, PidfdFlags, Uid};
+use rustix::thread::{self, CapabilitySet, CapabilitySets, CpuSet};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
@@ -15,6 +15,7 @@ use std::process::{Command, Stdio};
 
 /// Starts `binary` as the process that `launch` describes; it inherits exactly the descriptors named there.
 ///
+/// It has no capability and can get none, whoever the supervisor is: what needs privilege it has inherited as descriptors.
 /// It gets a process group of its own, so that Ctrl-C on the terminal reaches the supervisor alone, and the signal mask
 /// and cores that the supervisor was started with. Returns its process id and pidfd.
 pub(crate) fn spawn(
@@ -26,9 +27,6 @@ pub(crate) fn spawn(
     let mut command = Command::new(binary);
     command.env(VARIABLE, launch.encode()).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
-    if let Some(user) = user {
-        command.uid(user.uid).gid(user.gid);
-    }
     let inherited = launch.descriptors();
     let prepare = move || {
         for fd in &inherited {
@@ -39,6 +37,7 @@ pub(crate) fn spawn(
         }
         // Cores are a hint: if the set shrank meanwhile, the stage runs where it may.
         let _ = rustix::thread::sched_setaffinity(None, &cpus);
+        drop_privileges(user)?;
         set_mask(libc::SIG_SETMASK, &[]).map(drop)
     };
     // SAFETY: needed to clear close-on-exec in the child alone; doing it in the parent would leak the descriptors into
@@ -58,6 +57,31 @@ pub(crate) fn spawn(
             Err(error.into())
         }
     }
+}
+
+/// Becomes `user`, if there is one, without capabilities and without a way to new ones. Runs between fork and exec: system
+/// calls of this one thread alone.
+fn drop_privileges(user: Option<StageUser>) -> io::Result<()> {
+    // The bounding set first: it takes a capability. Who has none to give up is not told so.
+    for bit in 0..CapabilitySet::all().bits().count_ones() {
+        if let Some(one) = CapabilitySet::from_bits(1 << bit) {
+            let _ = thread::remove_capability_from_bounding_set(one);
+        }
+    }
+    if let Some(user) = user {
+        let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+        // Only root may; for others it fails below, if the user is another one.
+        let _ = thread::set_thread_groups(&[]);
+        thread::set_thread_res_gid(gid, gid, gid)?;
+        thread::set_thread_res_uid(uid, uid, uid)?;
+    }
+    let none = CapabilitySet::empty();
+    // With no capability at all a thread has nothing to clear.
+    let _ = thread::clear_ambient_capability_set();
+    thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+    // Root's exec would get back what the bounding set still has; nor do set-user-ID programs help it.
+    thread::set_no_new_privs(true)?;
+    Ok(())
 }
 
 fn set_mask(how: libc::c_int, signals: &[libc::c_int]) -> io::Result<libc::sigset_t> {
