@@ -51,9 +51,14 @@ impl Books {
         }
     }
 
-    /// Another access list: its rules begin at zero.
-    pub(crate) fn forget_access_list(&self) {
-        self.page.acl_hits.iter().for_each(|cell| cell.store(0, Ordering::Relaxed));
+    /// Another access list: rule `n` of it was rule `was[n]` of the old one, or is new and begins at zero.
+    pub(crate) fn renumber_access_list(&self, was: &[Option<usize>]) {
+        let cells = &self.page.acl_hits;
+        let old: Vec<u64> = cells.iter().map(|cell| cell.load(Ordering::Relaxed)).collect();
+        for (n, cell) in cells.iter().enumerate().take(cells.len() - 1) {
+            let hits = was.get(n).copied().flatten().and_then(|was| old.get(was).copied());
+            cell.store(hits.unwrap_or(0), Ordering::Relaxed);
+        }
     }
 
     /// Makes a head of a frame whose segments are attached, and counts it as received.

@@ -435,9 +435,11 @@ impl Stage for RxGateway {
         if list != (&self.pipeline.ingress.acl, self.pipeline.ingress.acl_policy)
             && let (Ok(access), Some(live)) = (Access::new(pipeline), &mut self.live)
         {
-            // Counts begin again with the list, and so do the rates.
+            // Rates begin again with the list.
             live.access = access;
-            live.books.forget_access_list();
+            let (old, new) = (&self.pipeline.ingress.acl, &pipeline.ingress.acl);
+            let was: Vec<_> = new.iter().map(|rule| old.iter().position(|o| o == rule)).collect();
+            live.books.renumber_access_list(&was);
         }
         self.pipeline = pipeline.clone();
     }

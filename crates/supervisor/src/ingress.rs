@@ -2,7 +2,10 @@
 
 use crate::error::StartError;
 use acl::Compiled;
+use arena::Arena;
 use arena::arena::Regions;
+use arena::gateway::ACL_CELLS;
+use arena::sync::Ordering;
 use config::{Auto, DeviceFacts, Driver, Pipeline, XdpMode, ZeroCopy};
 use ports::PortError;
 use ports::af_xdp::{self, Choice};
@@ -216,9 +219,16 @@ impl Ingress {
     }
 
     /// Driver, interface, filter and access list as the status shows them.
-    pub(crate) fn report(&mut self, pipeline: &Pipeline) -> Value {
-        let filter = self.device.as_mut().and_then(|device| device.counters().ok());
-        let filter = filter.map(|now| sum(&self.before, &now));
+    pub(crate) fn report(&mut self, pipeline: &Pipeline, arena: &Arena) -> Value {
+        let filter = self.device.as_mut().and_then(|device| device.counters().ok()).map(|now| sum(&self.before, &now));
+        let hits = |cell: usize, in_filter: Option<u64>| {
+            let in_stages = arena.gateways().filter_map(|page| page.acl_hits.get(cell));
+            in_stages.fold(in_filter.unwrap_or(0), |sum, cell| sum.wrapping_add(cell.load(Ordering::Relaxed)))
+        };
+        let rules = pipeline.ingress.acl.iter().enumerate().map(|(n, rule)| {
+            let in_filter = filter.as_ref().and_then(|f| f.hits.get(n).copied());
+            json!({ "rule": rule.to_string(), "hits": hits(n, in_filter) })
+        });
         json!({
             "driver": pipeline.ingress.driver.word(),
             "described": self.describe(),
@@ -231,10 +241,9 @@ impl Ingress {
                 "redirected": f.redirected, "no_socket": f.no_socket, "denied": f.denied, "limited": f.limited,
                 "fragments": f.fragments,
             })),
-            "access_list": pipeline.ingress.acl.iter().enumerate().map(|(n, rule)| json!({
-                "rule": rule.to_string(), "filter_hits": filter.as_ref().map(|f| f.hits.get(n).copied().unwrap_or(0)),
-            })).collect::<Vec<_>>(),
-            "policy_hits": filter.as_ref().map(|f| f.policy_hits),
+            "access_list": rules.collect::<Vec<_>>(),
+            "policy": pipeline.ingress.acl_policy.word(),
+            "policy_hits": hits(ACL_CELLS - 1, filter.as_ref().map(|f| f.policy_hits)),
         })
     }
 }

@@ -6,6 +6,7 @@ use config::{MachineFacts, ModelFacts, Pipeline, Plan};
 use flumeway::failure::{ExitStatus, Failure};
 use supervisor::StartError;
 
+use super::check_ingress::Ingress;
 use crate::output;
 
 const LONG_ABOUT: &str = "\
@@ -31,8 +32,9 @@ pub(crate) fn execute(args: &Args) -> Result<ExitStatus, Failure> {
         supervisor::check_layouts(&pipeline.supervisor.bin_dir)?;
     }
     let plan = config::plan(&pipeline, &MachineFacts::detect(), &model)?;
-    print(&plan, missing.as_deref(), args.json)?;
-    Ok(if plan.can_start() { ExitStatus::Success } else { ExitStatus::Environment })
+    let ingress = Ingress::examine(&pipeline);
+    print(&plan, &pipeline, &ingress, missing.as_deref(), args.json)?;
+    Ok(if plan.can_start() && ingress.can_start() { ExitStatus::Success } else { ExitStatus::Environment })
 }
 
 /// The network's shapes; if there is no executable to ask, none, and why.
@@ -56,9 +58,16 @@ pub(super) fn not_started(pipeline: &Pipeline, error: StartError) -> Failure {
     }
 }
 
-fn print(plan: &Plan, missing: Option<&str>, is_json: bool) -> Result<(), Failure> {
+fn print(
+    plan: &Plan,
+    pipeline: &Pipeline,
+    ingress: &Ingress,
+    missing: Option<&str>,
+    is_json: bool,
+) -> Result<(), Failure> {
     if !is_json {
         output::line(plan.to_string().trim_end());
+        output::line(format_args!("\n{}", ingress.text(pipeline)));
         if let Some(missing) = missing {
             output::line(format_args!(
                 "\nThe network's sizes are not known and not part of the memory above: {missing}"
@@ -67,7 +76,8 @@ fn print(plan: &Plan, missing: Option<&str>, is_json: bool) -> Result<(), Failur
         return Ok(());
     }
     let mut value = serde_json::to_value(plan).map_err(|error| Failure::environment(format!("no JSON: {error}")))?;
-    value["ok"] = plan.can_start().into();
+    value["ok"] = (plan.can_start() && ingress.can_start()).into();
+    value["ingress"] = ingress.json(pipeline);
     value["model_unknown"] = missing.into();
     output::line(value);
     Ok(())

@@ -1,6 +1,6 @@
 //! `flumeway ctl`: talks to a running pipeline.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -27,6 +27,7 @@ Examples:
   flumeway ctl restart infer            replace the running processes, without losing a frame
   flumeway ctl kill preprocess.0 --signal KILL
   flumeway ctl reload pipeline.toml     streams, policies and deadlines, without a gap
+  flumeway ctl acl reload pipeline.toml     its [[ingress.acl]] alone, without a gap
   flumeway ctl --name camera-7 stop
 
 A stage is named as in `status` (infer.0), or by its kind (infer), which means all of that kind.";
@@ -82,12 +83,26 @@ enum Order {
         /// The changed pipeline.toml
         config: PathBuf,
     },
+    /// The access list: its rules and their hits, or another list
+    #[command(subcommand)]
+    Acl(AclOrder),
     /// Stop a stage at a named point of its protocol (for builds that have kill points)
     Killpoint {
         /// As in `status`
         stage: String,
         /// Name of the point; `none` disarms
         point: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum AclOrder {
+    /// Rules in their order, and how many packets each decided
+    Show,
+    /// Put the access list of a changed configuration in place, without a gap, and change nothing else
+    Reload {
+        /// The changed pipeline.toml [default: the file that the pipeline was started with]
+        config: Option<PathBuf>,
     },
 }
 
@@ -105,7 +120,7 @@ pub(crate) fn execute(args: &Args) -> Result<ExitStatus, Failure> {
 
 fn request(order: &Order) -> Result<(Value, Duration), Failure> {
     Ok(match order {
-        Order::Status => (json!({"command": "status"}), PROMPT),
+        Order::Status | Order::Acl(AclOrder::Show) => (json!({"command": "status"}), PROMPT),
         Order::Ledger => (json!({"command": "ledger"}), PROMPT),
         Order::Audit => (json!({"command": "audit"}), PROMPT),
         Order::Recoveries => (json!({"command": "recoveries"}), PROMPT),
@@ -114,17 +129,22 @@ fn request(order: &Order) -> Result<(Value, Duration), Failure> {
         Order::Drain => (json!({"command": "drain"}), DONE),
         Order::Resume => (json!({"command": "resume"}), PROMPT),
         Order::Stop => (json!({"command": "stop"}), DONE),
-        Order::Reload { config } => {
-            // Read here first: mistakes are shown with their line, and the supervisor is not bothered with them.
-            config::Pipeline::load(config)?;
-            let path = std::path::absolute(config).map_err(Failure::usage)?;
-            let path = path
-                .to_str()
-                .ok_or_else(|| Failure::usage(format!("{} is not UTF-8; rename the file", path.display())))?;
-            (json!({"command": "reload", "config": path}), PROMPT)
+        Order::Reload { config } => (json!({"command": "reload", "config": readable(config)?}), PROMPT),
+        Order::Acl(AclOrder::Reload { config }) => {
+            let config = config.as_deref().map(readable).transpose()?;
+            (json!({"command": "acl-reload", "config": config}), PROMPT)
         }
         Order::Killpoint { stage, point } => (json!({"command": "killpoint", "stage": stage, "point": point}), PROMPT),
     })
+}
+
+/// The absolute path of a configuration that can be read. Read here first: mistakes are shown with their line, and the
+/// supervisor is not bothered with them.
+fn readable(config: &Path) -> Result<String, Failure> {
+    config::Pipeline::load(config)?;
+    let path = std::path::absolute(config).map_err(Failure::usage)?;
+    let text = path.to_str().map(str::to_owned);
+    text.ok_or_else(|| Failure::usage(format!("{} is not UTF-8; rename the file", path.display())))
 }
 
 fn text(order: &Order, answer: &Value) -> String {
@@ -133,7 +153,8 @@ fn text(order: &Order, answer: &Value) -> String {
         Order::Ledger => ctl_text::ledger(answer),
         Order::Audit => ctl_text::audit(answer),
         Order::Recoveries => ctl_text::recoveries(answer),
-        Order::Reload { .. } => ctl_text::reload(answer),
+        Order::Reload { .. } | Order::Acl(AclOrder::Reload { .. }) => ctl_text::reload(answer),
+        Order::Acl(AclOrder::Show) => ctl_text::access_list(&answer["ingress"]),
         Order::Restart { stage } => format!("{stage} restarted"),
         Order::Kill { stage, signal } => format!("signal {signal} sent to {stage}"),
         Order::Drain => "drained: every frame is finished, none are taken; `flumeway ctl resume` goes on".to_owned(),

@@ -41,9 +41,37 @@ pub(crate) fn status(answer: &Value) -> String {
         let name = cell(&stage["name"]);
         Some(format!("{name} is parked: {reason}; `flumeway ctl restart {name}` tries again"))
     });
-    let mut parts = vec![head, table(&columns, &stages), table(&["ring", "kind", "depth", "capacity"], &rings)];
+    let mut parts = vec![
+        head,
+        ingress(&answer["ingress"]),
+        table(&columns, &stages),
+        table(&["ring", "kind", "depth", "capacity"], &rings),
+    ];
     parts.extend(parked);
     parts.join("\n\n")
+}
+
+/// How packets come in, and why not better; what the filter has done.
+fn ingress(answer: &Value) -> String {
+    let reasons: Vec<String> = list(&answer["not_taken"]).iter().map(cell).collect();
+    let mut lines = vec![format!("packets by {}", cell(&answer["described"]))];
+    lines.extend(reasons.iter().map(|reason| format!("  because {reason}")));
+    if let Some(filter) = answer["filter"].as_object() {
+        lines.push(format!("filter: {}", pairs(filter)));
+    }
+    lines.join("\n")
+}
+
+/// Rules with their hits.
+pub(crate) fn access_list(answer: &Value) -> String {
+    let row = |(n, rule): (usize, &Value)| vec![(n + 1).to_string(), cell(&rule["rule"]), cell(&rule["hits"])];
+    let mut rows: Vec<Vec<String>> = list(&answer["access_list"]).iter().enumerate().map(row).collect();
+    rows.push(vec![
+        "-".to_owned(),
+        format!("{} the rest (acl_policy)", cell(&answer["policy"])),
+        cell(&answer["policy_hits"]),
+    ]);
+    table(&["rule", "", "packets"], &rows)
 }
 
 fn stage_row(stage: &Value) -> Vec<String> {

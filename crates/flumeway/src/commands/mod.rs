@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod check;
+mod check_ingress;
 pub(crate) mod ctl;
 mod ctl_text;
 pub(crate) mod demo;

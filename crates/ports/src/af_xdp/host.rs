@@ -57,6 +57,7 @@ pub struct Chosen {
 }
 
 /// Sockets, program and link, held by the supervisor.
+#[derive(Debug)]
 pub struct Host {
     interface: Interface,
     listen: SocketAddr,
@@ -65,12 +66,6 @@ pub struct Host {
     chosen: Chosen,
     /// Queues whose sockets are in the program's map.
     served: Vec<u32>,
-}
-
-impl std::fmt::Debug for Host {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Host").field("interface", &self.interface.name).field("chosen", &self.chosen).finish()
-    }
 }
 
 /// Looks at the interface, and refuses one that cannot serve; opens and changes nothing.

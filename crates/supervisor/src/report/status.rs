@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 /// The status of a pipeline, as the control socket answers it.
 pub fn status_json(supervisor: &mut Supervisor) -> Value {
-    let ingress = supervisor.holdings.ingress.report(&supervisor.pipeline);
+    let ingress = supervisor.holdings.ingress.report(&supervisor.pipeline, &supervisor.holdings.arena);
     let arena = &supervisor.holdings.arena;
     let regions = &supervisor.holdings.regions;
     let now_ns = now_ns();
