@@ -3,6 +3,7 @@
 use super::error::XdpError;
 use super::ffi;
 use super::interface::installed;
+use super::netlink::{self, Which};
 use super::program::Program;
 use aya::maps::PerCpuArray;
 use rustix::io::Errno;
@@ -130,7 +131,10 @@ impl Attached {
 
 /// What the kernel's refusal means.
 fn attach_error(ifindex: u32, mode: Mode, source: Errno) -> XdpError {
+    let is_there = || netlink::link(&Which::Index(ifindex)).map_or(true, |link| link.is_some());
     match source {
+        // The kernel's word for a number that no interface has.
+        Errno::INVAL if !is_there() => XdpError::NoInterface(format!("number {ifindex}")),
         Errno::PERM => XdpError::NotPermitted("attaching the XDP program"),
         Errno::NODEV | Errno::NXIO => XdpError::NoInterface(format!("number {ifindex}")),
         Errno::OPNOTSUPP if mode == Mode::Native => XdpError::NoNative(ifindex),
