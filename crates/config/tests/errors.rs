@@ -3,7 +3,7 @@
 mod common;
 
 use common::Folder;
-use config::{Pipeline, StreamId};
+use config::{AclAction, AclRule, MAX_ACL_RULES, Pipeline, PortRange, Protocol, Rate, StreamId};
 
 /// Loads `text` as `pipeline.toml` with a model at hand.
 fn load(folder: &Folder, text: &str) -> Result<Pipeline, config::ConfigError> {
@@ -119,6 +119,73 @@ const CASES: &[(&str, &str)] = &[
         "5:12: [[stream]] id = 7: reply_to = \"[::1]:9001\" is an IPv6 address, and [ingress] listen = \
              \"0.0.0.0:9000\" an IPv4 one; write an IPv4 address, or listen = \"[::]:9000\"",
     ),
+    (
+        "[[ingress.acl]]\nsource = \"::1\"",
+        "3:1: [[ingress.acl]] rule 1: action is missing; write \"allow\" or \"deny\"",
+    ),
+    (
+        "[ingress]\nacl_policy = \"drop\"",
+        "4:14: [ingress] acl_policy = \"drop\" is not known; write \"allow\" or \"deny\"",
+    ),
+    ("[ingress]\nacl = 5", "4:7: [[ingress.acl]] is no list of tables; write [[ingress.acl]], with two brackets"),
+    (
+        "[ingress.acl]\naction = \"deny\"",
+        "3:1: [[ingress.acl]] is no list of tables; write [[ingress.acl]], with two brackets",
+    ),
+    (
+        "[[ingress.acl]]\naction = \"deny\"\n[[ingress.acl]]\naction = \"deny\"\nsorce = \"::1\"",
+        "7:1: [[ingress.acl]] rule 2: sorce is not a known key; write source",
+    ),
+    (
+        "[[ingress.acl]]\naction = \"deny\"\nsource = \"::1\"\ndestination = \"10.0.0.0/8\"",
+        "6:15: [[ingress.acl]] rule 1: destination = \"10.0.0.0/8\" is not of the family of source = \"::1/128\"; \
+             write both as IPv4 or both as IPv6; a rule for each family, if both are meant",
+    ),
+    (
+        "[[ingress.acl]]\naction = \"deny\"\nports = \"9010-9000\"",
+        "5:9: [[ingress.acl]] rule 1: ports = \"9010-9000\" begins above its end; write \"9000-9010\"",
+    ),
+    (
+        "[[ingress.acl]]\naction = \"deny\"\nsource_ports = \"65536\"",
+        "5:16: [[ingress.acl]] rule 1: source_ports = \"65536\" is no range of ports; \
+             write ports from 0 to 65535 in quotes, like \"9000\" or \"9000-9010\"",
+    ),
+    (
+        "[[ingress.acl]]\naction = \"deny\"\nports = 9000",
+        "5:9: [[ingress.acl]] rule 1: ports = 9000 is an integer; \
+             write ports from 0 to 65535 in quotes, like \"9000\" or \"9000-9010\"",
+    ),
+    (
+        "[[ingress.acl]]\naction = \"deny\"\nvlan = 4095",
+        "5:8: [[ingress.acl]] rule 1: vlan = 4095 is out of range; write a value from 0 to 4094",
+    ),
+    (
+        "[[ingress.acl]]\naction = \"deny\"\nprotocol = \"icmp\"",
+        "5:12: [[ingress.acl]] rule 1: protocol = \"icmp\" is not known; \
+             write \"udp\", \"tcp\" or a protocol number from 0 to 255",
+    ),
+    (
+        "[[ingress.acl]]\naction = \"deny\"\nprotocol = 256",
+        "5:12: [[ingress.acl]] rule 1: protocol = 256 is out of range; \
+             write \"udp\", \"tcp\" or a protocol number from 0 to 255",
+    ),
+    (
+        "[[ingress.acl]]\naction = \"deny\"\nrate_pps = 100",
+        "5:12: [[ingress.acl]] rule 1: rate_pps = 100 stands in a rule that denies; \
+             write action = \"allow\": what is above the rate is dropped; or remove rate_pps",
+    ),
+    (
+        "[[ingress.acl]]\naction = \"allow\"\nrate_pps = 0",
+        "5:12: [[ingress.acl]] rule 1: rate_pps = 0 is out of range; write a value from 1 to 10000000",
+    ),
+    (
+        "[[ingress.acl]]\naction = \"allow\"\nburst = 5",
+        "5:9: [[ingress.acl]] rule 1: burst stands without rate_pps; add rate_pps, or remove burst",
+    ),
+    (
+        "[[ingress.acl]]\naction = \"allow\"\nname = \"\"",
+        "5:8: [[ingress.acl]] rule 1: name is empty or longer than 64 bytes; write a short name, or leave the key out",
+    ),
     ("[[stream]]\nid = 7\ndeadline = 5", "5:1: [[stream]] id = 7: deadline is not a known key; write deadline_us"),
 ];
 
@@ -130,6 +197,35 @@ fn messages_name_the_place_the_mistake_and_the_remedy() {
         let place = if expected.starts_with('[') { "pipeline.toml: " } else { "pipeline.toml:" };
         assert_eq!(error.to_string(), format!("{place}{expected}"), "{text}");
     }
+}
+
+#[test]
+fn an_access_list_is_read_whole_and_bounded() {
+    let folder = Folder::new("acl");
+    let text = "[ingress]\nacl_policy = \"deny\"\n[[ingress.acl]]\nname = \"cameras\"\naction = \"allow\"\n\
+                source = \"10.1.0.0/16\"\ndestination = \"192.0.2.1\"\nports = \"9000 - 9010\"\nsource_ports = \"5\"\n\
+                vlan = 0\nprotocol = 17\nrate_pps = 5\n[[ingress.acl]]\naction = \"deny\"\n";
+    let ingress = load(&folder, &format!("{HEAD}{text}")).unwrap().ingress;
+    assert_eq!(ingress.acl_policy, AclAction::Deny);
+    let rule = AclRule {
+        name: Some("cameras".to_owned()),
+        source: "10.1.0.0/16".parse().ok(),
+        destination: "192.0.2.1/32".parse().ok(),
+        ports: Some(PortRange { first: 9000, last: 9010 }),
+        source_ports: Some(PortRange { first: 5, last: 5 }),
+        vlan: Some(0),
+        protocol: Some(Protocol::UDP),
+        rate_pps: Some(5),
+        ..AclRule::all(AclAction::Allow)
+    };
+    assert_eq!(rule.rate(), Some(Rate { per_second: 5, burst: 1 }), "a tenth, at least 1");
+    assert_eq!(ingress.acl, [rule, AclRule::all(AclAction::Deny)]);
+    let many = |n: usize| format!("{HEAD}{}", "[[ingress.acl]]\naction = \"deny\"\n".repeat(n));
+    assert_eq!(load(&folder, &many(MAX_ACL_RULES)).unwrap().ingress.acl.len(), MAX_ACL_RULES);
+    assert_eq!(
+        load(&folder, &many(MAX_ACL_RULES + 1)).unwrap_err().to_string(),
+        "pipeline.toml:3:1: [[ingress.acl]] has 513 rules; write at most 512: join prefixes and port ranges"
+    );
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The plan and the comparison of configurations, with known answers.
 
 use config::{
-    Auto, Engine, Hugepages, Level, MachineFacts, ModelFacts, Pipeline, Policy, Profile, StreamId, Topology, diff,
-    plan, resolve_slots, slot_bytes,
+    AclAction, AclRule, Auto, Engine, Hugepages, Level, MachineFacts, ModelFacts, Pipeline, Policy, Profile, StreamId,
+    Topology, diff, plan, resolve_slots, slot_bytes,
 };
 
 fn machine() -> MachineFacts {
@@ -101,6 +101,25 @@ fn what_the_machine_lacks_is_noted() {
     );
     strict.arena.hugepages = Hugepages::Off;
     assert!(!plan(&strict, &MachineFacts { memory_available_bytes: 0, ..ample }, &model()).unwrap().can_start());
+}
+
+#[test]
+fn an_access_list_that_changes_nothing_is_noted() {
+    let messages = |rules: &[AclRule], policy| {
+        let mut pipeline = pipeline();
+        pipeline.ingress.acl = rules.to_vec();
+        pipeline.ingress.acl_policy = policy;
+        pipeline.validate().unwrap();
+        let notes = plan(&pipeline, &machine(), &model()).unwrap().notes;
+        notes.iter().filter(|note| note.message.contains("access list")).count()
+    };
+    let (allow, deny) = (AclRule::all(AclAction::Allow), AclRule::all(AclAction::Deny));
+    let limited = AclRule { rate_pps: Some(10), ..allow.clone() };
+    assert_eq!(messages(&[], AclAction::Allow), 0);
+    assert_eq!(messages(&[allow.clone(), allow.clone()], AclAction::Allow), 1);
+    assert_eq!(messages(std::slice::from_ref(&allow), AclAction::Deny), 0);
+    assert_eq!(messages(&[allow.clone(), deny], AclAction::Allow), 0);
+    assert_eq!(messages(&[allow, limited], AclAction::Allow), 0, "a rate is a bound");
 }
 
 #[test]

@@ -25,11 +25,17 @@ fn key_of(line: &str) -> Option<&str> {
     line.split_once(" = ").map(|(key, _)| key).filter(|key| !key.starts_with('#'))
 }
 
+/// The examples of lists that are empty by default: tables whose header has a hash in front, up to the next empty line.
+fn examples(reference: &str) -> impl Iterator<Item = &str> {
+    reference.split("\n\n").filter_map(|part| part.find("\n#[[").map(|at| &part[at + 1..]))
+}
+
 /// The reference with every default written out, and without what it sets for the bundled model.
 fn all_defaults(reference: &str) -> String {
     let mut text = String::new();
     let mut shown: BTreeSet<&str> = BTreeSet::new();
-    for line in reference.lines() {
+    let defaults = examples(reference).fold(reference.to_owned(), |text, example| text.replace(example, ""));
+    for line in defaults.lines() {
         if line.starts_with('[') {
             shown.clear();
         }
@@ -78,17 +84,35 @@ fn the_reference_as_it_stands_differs_only_in_what_the_model_needs() {
 
 #[test]
 fn the_reference_shows_exactly_the_keys_there_are() {
-    let text = all_defaults(&read("deploy/pipeline.toml"));
+    let reference = read("deploy/pipeline.toml");
+    let examples: String = examples(&reference)
+        .flat_map(|example| [&example.replace("\n#", "\n")[1..], "\n"].map(str::to_owned))
+        .collect();
+    let text = all_defaults(&reference) + &examples;
     let mut table = String::new();
     let mut shown = BTreeSet::new();
     for line in text.lines() {
         if line.starts_with('[') {
-            table = line.trim_matches(['[', ']']).to_owned();
+            table = line.split('#').next().unwrap_or("").trim_matches(['[', ']', ' ']).to_owned();
         } else if let Some(key) = key_of(line) {
             assert!(shown.insert(format!("{table}.{key}")), "{table}.{key} is shown twice");
         }
     }
     assert_eq!(shown, known_keys());
+}
+
+#[test]
+fn the_examples_in_the_reference_are_valid() {
+    let folder = Folder::new("examples");
+    let reference = read("deploy/pipeline.toml");
+    let mut count = 0;
+    for example in examples(&reference) {
+        let text = format!("[infer]\nengine = \"null\"\n{}", &example.replace("\n#", "\n")[1..]);
+        let pipeline = Pipeline::from_toml_str(&text, folder.path(), "example").unwrap_or_else(|e| panic!("{e}"));
+        assert_ne!(pipeline.ingress.acl, []);
+        count += 1;
+    }
+    assert_eq!(count, 1);
 }
 
 #[test]
@@ -115,7 +139,9 @@ fn the_live_marks_in_the_documentation_are_the_live_keys() {
         if let Some(heading) = line.strip_prefix("## `[") {
             table = heading.trim_matches(['[', ']', '`']).to_owned();
         } else if line.starts_with("| `") && line.ends_with("| live |") && table != "stream" {
-            live.insert(format!("{table}.{}", line[3..].split('`').next().unwrap_or("")));
+            let key = line[3..].split('`').next().unwrap_or("");
+            // A list changes as a whole.
+            live.insert(if table == "ingress.acl" { table.clone() } else { format!("{table}.{key}") });
         }
     }
     assert_eq!(live, config::LIVE_KEYS.iter().map(|key| (*key).to_owned()).collect());

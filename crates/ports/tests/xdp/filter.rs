@@ -5,7 +5,7 @@ use crate::{compiled, load, xdp_socket};
 use acl::{AclAction, AclRule, Compiled, PortRange, Protocol};
 use ports::xdp::Action::{Drop, Pass, Redirect};
 use ports::xdp::{Action, Counters, Filter, Program};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 const PEER: [u8; 4] = [10, 0, 0, 1];
 const LOCAL: [u8; 4] = [10, 0, 0, 2];
@@ -20,16 +20,13 @@ fn filter(acl: &Compiled) -> Filter<'_> {
     Filter { mac: OWN_MAC, addresses: vec![LOCAL.into(), LOCAL6.into()], ports: vec![PORT], acl }
 }
 
-/// The program without rules and with a socket on queue 0.
-fn open() -> Option<Program> {
+/// The program without rules and with a socket on queue 0, which leaves the map when it is closed.
+fn open() -> Option<(Program, OwnedFd)> {
     let acl = compiled(&[], AclAction::Allow);
     let mut program = load(&filter(&acl))?;
-    program.set_socket(0, xdp_socket().as_fd()).expect("a place for a socket");
-    // The map holds the socket itself only while its descriptor is open: this one is left open to the end of the process.
     let socket = xdp_socket();
     program.set_socket(0, socket.as_fd()).expect("a place for a socket");
-    std::mem::forget(socket);
-    Some(program)
+    Some((program, socket))
 }
 
 fn request() -> Vec<u8> {
@@ -109,7 +106,7 @@ fn run(program: &mut Program, frame: &[u8]) -> Action {
 
 #[test]
 fn what_is_ours_goes_to_the_socket() {
-    let Some(mut program) = open() else { return };
+    let Some((mut program, _socket)) = open() else { return };
     let frames = ours();
     for (what, frame) in &frames {
         assert_eq!(run(&mut program, frame), Redirect, "{what}");
@@ -121,7 +118,7 @@ fn what_is_ours_goes_to_the_socket() {
 
 #[test]
 fn what_is_not_ours_goes_to_the_kernel_uncounted() {
-    let Some(mut program) = open() else { return };
+    let Some((mut program, _socket)) = open() else { return };
     for (what, frame) in foreign() {
         assert_eq!(run(&mut program, &frame), Pass, "{what}");
     }
@@ -130,7 +127,7 @@ fn what_is_not_ours_goes_to_the_kernel_uncounted() {
 
 #[test]
 fn frames_that_end_early_go_to_the_kernel() {
-    let Some(mut program) = open() else { return };
+    let Some((mut program, _socket)) = open() else { return };
     for (what, frame) in ours() {
         // Where the UDP header ends; what follows is not looked at.
         let whole = frame.len() - frame.iter().rev().take_while(|b| **b == 0).count() - b"a request".len();
@@ -143,7 +140,7 @@ fn frames_that_end_early_go_to_the_kernel() {
 
 #[test]
 fn first_fragments_for_us_are_dropped_and_counted() {
-    let Some(mut program) = open() else { return };
+    let Some((mut program, _socket)) = open() else { return };
     let v4 = frames::ethernet(OWN_MAC, &[], IPV4, &ipv4(5, MORE_FRAGMENTS, &request()));
     let fragment = frames::ipv6_fragment(UDP, 0, true, &request());
     let v6 = frames::ethernet(OWN_MAC, &[(VLAN, 9)], IPV6, &ipv6(44, &fragment));
@@ -154,7 +151,7 @@ fn first_fragments_for_us_are_dropped_and_counted() {
 
 #[test]
 fn a_queue_without_a_socket_falls_to_the_kernel() {
-    let Some(mut program) = open() else { return };
+    let Some((mut program, _socket)) = open() else { return };
     let (_, frame) = ours().remove(0);
     program.clear_socket(0).expect("clearing");
     program.clear_socket(0).expect("clearing once more");
@@ -175,7 +172,6 @@ fn a_queue_without_a_socket_falls_to_the_kernel() {
     );
 }
 
-/// The list of one rule for packets on VLAN 7, denied.
 #[test]
 fn the_outer_tag_is_the_vlan() {
     let rule = AclRule { vlan: Some(7), ..AclRule::all(AclAction::Deny) };

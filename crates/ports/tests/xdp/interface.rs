@@ -1,9 +1,10 @@
 //! At an interface: what is found out of it, attaching, replacing, and that nothing is left.
 
-use crate::frames::OWN_MAC;
-use crate::{compiled, in_namespace, ip};
+use crate::frames::{self, OWN_MAC};
+use crate::{compiled, in_namespace, ip, xdp_socket};
 use acl::AclAction;
-use ports::xdp::{Filter, Interface, Mode, Program, XdpError};
+use ports::xdp::{Action, Filter, Interface, Mode, Program, Queue, XdpError};
+use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 
 /// A pair of interfaces, `near` and `far`, both up, with two queues each.
@@ -72,6 +73,27 @@ fn attach_replace_detach_leaves_nothing() {
 }
 
 #[test]
+fn each_queue_has_its_socket() {
+    if !in_namespace("interface::each_queue_has_its_socket") {
+        return;
+    }
+    veth();
+    let ifindex = find("near").index;
+    let mut program = program();
+    let socket = xdp_socket();
+    program.set_socket(1, socket.as_fd()).unwrap_or_else(|error| panic!("{error}"));
+    // Queues of a veth pair have what trial runs need once a program is attached.
+    let mut attached = program.attach(ifindex, Mode::Native).unwrap_or_else(|error| panic!("{error}"));
+    let payload = frames::udp(5000, 9000, b"");
+    let packet = frames::ipv4([10, 0, 0, 1], [10, 0, 0, 2], 5, 0, frames::UDP, &payload);
+    let frame = frames::ethernet(OWN_MAC, &[], frames::IPV4, &packet);
+    let mut at = |index| attached.program().test_run(&frame, 1, Some(Queue { ifindex, index }));
+    assert_eq!(at(0).expect("a trial run"), Action::Pass);
+    assert_eq!(at(1).expect("a trial run"), Action::Redirect);
+    assert!(matches!(at(7), Err(XdpError::TestRun(_))), "there is no such queue");
+}
+
+#[test]
 fn another_program_is_named_with_its_remedy() {
     if !in_namespace("interface::another_program_is_named_with_its_remedy") {
         return;
@@ -117,12 +139,14 @@ fn a_refusal_says_what_helps() {
     assert!(error.starts_with("there is no interface"), "{error}");
 }
 
+/// Set in the process that holds the link.
+const HOLD: &str = "FLUMEWAY_XDP_HOLD";
+
 #[test]
 fn the_death_of_the_holder_detaches() {
     if !in_namespace("interface::the_death_of_the_holder_detaches") {
         return;
     }
-    const HOLD: &str = "FLUMEWAY_XDP_HOLD";
     if std::env::var_os(HOLD).is_some() {
         let _held = program().attach(find("near").index, Mode::Native).unwrap_or_else(|error| panic!("{error}"));
         loop {
