@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use config::{AclAction, AclRule, Prefix, Protocol};
+use config::{AclAction, AclRule, PortRange, Prefix, Protocol};
 
 use crate::gcra::Gcra;
 use crate::packet::Packet;
@@ -128,10 +128,22 @@ impl Compiled {
         Bits::of(&self.rules, |rule| rule.protocol.is_none_or(|wanted| wanted == Protocol(protocol)))
     }
 
-    /// Source ports that some rule names, each once, in order. All others have the set of rules that name none.
-    pub fn named_source_ports(&self) -> Vec<u16> {
-        let ranges: Vec<_> = self.rules.iter().filter_map(|rule| rule.source_ports).collect();
-        (0..=u16::MAX).filter(|port| ranges.iter().any(|range| range.contains(*port))).collect()
+    /// The source ports that some rule names, in order, in ranges that match the same rules. All others match those that name
+    /// none.
+    pub fn source_port_ranges(&self) -> Vec<(PortRange, Bits)> {
+        let named: Vec<_> = self.rules.iter().filter_map(|rule| rule.source_ports).collect();
+        // Where the set changes: at the begin of a range, and behind its end.
+        let begins = |range: &PortRange| [u32::from(range.first), u32::from(range.last) + 1];
+        let mut edges: Vec<u32> = named.iter().flat_map(begins).collect();
+        edges.sort_unstable();
+        edges.dedup();
+        let is_named = |port: u16| named.iter().any(|range| range.contains(port));
+        edges
+            .windows(2)
+            .map(|edge| PortRange { first: edge[0] as u16, last: (edge[1] - 1) as u16 })
+            .filter(|range| is_named(range.first))
+            .map(|range| (range, self.source_port(range.first)))
+            .collect()
     }
 
     /// Rules for source ports that no rule names.

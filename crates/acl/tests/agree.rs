@@ -39,6 +39,19 @@ proptest! {
         }
         prop_assert_eq!(list.hits(), hits);
     }
+
+    #[test]
+    fn ranges_of_source_ports_cover_what_is_named(rules in random::rules()) {
+        let compiled = Compiled::new(&rules, AclAction::Deny).unwrap();
+        let ranges = compiled.source_port_ranges();
+        prop_assert!(ranges.windows(2).all(|pair| pair[0].0.last < pair[1].0.first), "in order, each port once");
+        for port in (0..=u16::MAX).step_by(97).chain([1, 4998, 4999, 5000, 5001, 5002, 65534, 65535]) {
+            let is_named = rules.iter().any(|rule| rule.source_ports.is_some_and(|ports| ports.contains(port)));
+            let found = ranges.iter().find(|(range, _)| range.contains(port)).map(|(_, rules)| *rules);
+            prop_assert_eq!(found.is_some(), is_named);
+            prop_assert_eq!(found.unwrap_or(compiled.any_source_port()), compiled.source_port(port));
+        }
+    }
 }
 
 fn address(text: &str) -> IpAddr {

@@ -69,7 +69,7 @@ pub(super) fn size_maps(loader: &mut EbpfLoader<'_>, filter: &Filter<'_>) {
 }
 
 fn has_source_ports(filter: &Filter<'_>) -> bool {
-    !filter.acl.named_source_ports().is_empty()
+    !filter.acl.source_port_ranges().is_empty()
 }
 
 fn has_vlans(filter: &Filter<'_>) -> bool {
@@ -90,8 +90,9 @@ pub(super) fn fill(ebpf: &mut Ebpf, filter: &Filter<'_>) -> Result<(), XdpError>
         ports.insert(port, (acl.port(*port) & udp).0, 0).map_err(XdpError::map("ports"))?;
     }
     fill_sources(ebpf, filter)?;
-    fill_rows(ebpf, "source_ports", acl.named_source_ports(), |port| acl.source_port(port))?;
-    fill_rows(ebpf, "vlans", acl.named_vlans(), |vlan| acl.vlan(vlan))?;
+    let ranges = acl.source_port_ranges();
+    fill_rows(ebpf, "source_ports", ranges.iter().flat_map(|(ports, rules)| ports.range().map(|port| (port, *rules))))?;
+    fill_rows(ebpf, "vlans", acl.named_vlans().into_iter().map(|vlan| (vlan, acl.vlan(vlan))))?;
     let mut rules: Array<_, [u64; 3]> = Array::try_from(map(ebpf, "rules")?).map_err(XdpError::map("rules"))?;
     for (n, rule) in acl.rules().enumerate() {
         // `struct rule`: denies:32, is_limited:32, interval_ns:64, tolerance_ns:64.
@@ -130,15 +131,10 @@ fn fill_sources(ebpf: &mut Ebpf, filter: &Filter<'_>) -> Result<(), XdpError> {
 }
 
 /// Writes the rows of an array that some rule names; the program adds the rules that name none to each row.
-fn fill_rows(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-    named: Vec<u16>,
-    rules: impl Fn(u16) -> Bits,
-) -> Result<(), XdpError> {
+fn fill_rows(ebpf: &mut Ebpf, name: &'static str, named: impl Iterator<Item = (u16, Bits)>) -> Result<(), XdpError> {
     let mut rows: Array<_, Words> = Array::try_from(map(ebpf, name)?).map_err(XdpError::map(name))?;
-    for value in named {
-        rows.set(value.into(), rules(value).0, 0).map_err(XdpError::map(name))?;
+    for (value, rules) in named {
+        rows.set(value.into(), rules.0, 0).map_err(XdpError::map(name))?;
     }
     Ok(())
 }
