@@ -6,8 +6,9 @@ use arena::{Arena, Held, Me};
 use ports::conformance::{self, Harness, PATIENCE};
 use ports::udp::{Host, MAX_DATAGRAM, UdpRx, UdpTx};
 use ports::{Datagram, PortError, Received, RxPort, SendOutcome, TxPort};
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// Bytes of receive buffer of the tests' sockets: what an unprivileged process gets everywhere.
@@ -179,6 +180,46 @@ fn a_port_in_use_says_what_to_do() {
     let text = error.to_string();
     let at = first.local_addr().to_string();
     assert!([at.as_str(), "in use", "stop it", "[ingress] listen"].iter().all(|part| text.contains(part)), "{text}");
+}
+
+/// Several sockets on one port: each sender comes to one of them, all senders come to all, and nobody else may join.
+#[test]
+fn several_sockets_share_the_senders_and_nobody_joins() {
+    const SOCKETS: usize = 3;
+    let host = Host::open("127.0.0.1:0".parse().expect("an address"), 1 << 16, SOCKETS).expect("sockets");
+    for sockets in [1, SOCKETS] {
+        let error = Host::open(host.local_addr(), 1 << 16, sockets).expect_err("the port is taken");
+        assert!(matches!(error, PortError::InUse(at) if at == host.local_addr()), "{error:?}");
+    }
+    assert!(host.rx_descriptors(SOCKETS).is_none() && host.rx_fds(SOCKETS).is_empty());
+    assert_eq!(host.tx_fds()[0], host.rx_fds(0)[0], "tx sends on the first");
+    let sockets: Vec<UdpSocket> = (0..SOCKETS)
+        .map(|n| {
+            let [socket, vector] = host.rx_descriptors(n).expect("a socket");
+            assert!((0..n).all(|m| host.rx_fds(m)[1] != vector.as_raw_fd()), "a vector of its own");
+            let socket = UdpSocket::from(socket.try_clone_to_owned().expect("a duplicate"));
+            assert_eq!(socket.local_addr().expect("an address"), host.local_addr());
+            socket
+        })
+        .collect();
+    let senders: Vec<UdpSocket> = (0..48).map(|_| UdpSocket::bind("127.0.0.1:0").expect("a sender")).collect();
+    for n in 0..4 {
+        for sender in &senders {
+            sender.send_to(&[n], host.local_addr()).expect("sent");
+        }
+    }
+    let mut came: HashMap<SocketAddr, HashSet<usize>> = HashMap::new();
+    let (mut packets, mut per_socket) = (0, [0; SOCKETS]);
+    for (n, socket) in sockets.iter().enumerate() {
+        while let Ok((_, from)) = socket.recv_from(&mut [0; 8]) {
+            came.entry(from).or_default().insert(n);
+            packets += 1;
+            per_socket[n] += 1;
+        }
+    }
+    assert_eq!((packets, came.len()), (4 * senders.len(), senders.len()));
+    assert!(came.values().all(|sockets| sockets.len() == 1), "a sender keeps its socket: {came:?}");
+    assert!(per_socket.iter().all(|n| *n > 0), "{per_socket:?}");
 }
 
 #[test]
