@@ -6,12 +6,13 @@ use arena::Arena;
 use arena::arena::Regions;
 use arena::gateway::ACL_CELLS;
 use arena::sync::Ordering;
-use config::{Auto, DeviceFacts, Driver, Pipeline, XdpMode, ZeroCopy};
+use config::{Auto, DeviceFacts, Driver, Neighbour, Pipeline, XdpMode, ZeroCopy};
 use ports::PortError;
 use ports::af_xdp::{self, Choice};
 use ports::xdp::{Counters, Interface};
 use serde_json::{Value, json};
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, RawFd};
 
 /// What has been opened, held for as long as the pipeline lives.
@@ -207,6 +208,17 @@ impl Ingress {
         {
             tracing::error!(%error, ?queues, "the kernel's socket goes on serving these queues");
         }
+    }
+
+    /// What is known of the ways to `destinations`, in their order.
+    pub(crate) fn neighbours(&self, destinations: &BTreeSet<IpAddr>) -> Vec<Neighbour> {
+        let Some(device) = &self.device else { return Vec::new() };
+        let ifindex = device.interface().index;
+        let found = destinations.iter().filter_map(|address| {
+            let hop = ports::xdp::next_hop(ifindex, *address).ok().flatten()?;
+            crate::neighbours::neighbour(*address, hop)
+        });
+        found.collect()
     }
 
     /// Puts the access list of `pipeline` in place of the one in force, where the driver filters.

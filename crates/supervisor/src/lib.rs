@@ -24,6 +24,7 @@
 //! | `process`, `ask` | a running process; short questions to a binary (`--layout`, `--describe`) |
 //! | `holdings` | arena, doorbells, configuration document: what stages inherit |
 //! | `ingress` | the drivers' privileged half: which is taken, sockets, XDP program, access list |
+//! | `neighbours` | where on the link replies go that do not go back |
 //! | `instance`, `policy`, `death` | state of an instance; restart delays and limits; what a death was |
 //! | `bury`, `blame`, `quarantine`, `recovery` | what happens at a death, and the record of it |
 //! | `patrol`, `repair` | damage to shared memory that nobody died of, and repairs that need several stages dead at once |
@@ -41,6 +42,7 @@ mod error;
 mod holdings;
 mod ingress;
 mod instance;
+mod neighbours;
 mod options;
 mod orders;
 mod patrol;

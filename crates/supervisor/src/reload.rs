@@ -30,19 +30,29 @@ impl Supervisor {
     }
 
     fn take_over(&mut self, load: impl FnOnce(&Self) -> Result<Pipeline, String>, now_ns: u64) -> Value {
-        if now_ns.saturating_sub(self.reloaded_ns) < APART_NS {
+        if !self.may_publish(now_ns) {
             return error("the last reload is still being taken over", true);
         }
-        match load(self).and_then(|new| self.try_reload(&new)) {
-            Ok(answer) => {
-                self.reloaded_ns = now_ns;
-                ok(answer)
-            }
+        match load(self).and_then(|new| self.try_reload(&new, now_ns)) {
+            Ok(answer) => ok(answer),
             Err(text) => error(text, false),
         }
     }
 
-    fn try_reload(&mut self, new: &Pipeline) -> Result<Value, String> {
+    /// Whether every stage has had the time to take over the last document.
+    pub(crate) fn may_publish(&self, now_ns: u64) -> bool {
+        now_ns.saturating_sub(self.reloaded_ns) >= APART_NS
+    }
+
+    /// Tells the stages of the configuration in use; [`Self::may_publish`] must have said so.
+    pub(crate) fn publish_document(&mut self, now_ns: u64) -> std::io::Result<()> {
+        self.holdings.publish(self.generation + 1, &self.pipeline)?;
+        self.generation += 1;
+        self.reloaded_ns = now_ns;
+        Ok(())
+    }
+
+    fn try_reload(&mut self, new: &Pipeline, now_ns: u64) -> Result<Value, String> {
         let changes = config::diff(&self.source, new);
         let source = merge(&self.source, new).map_err(|e| e.to_string())?;
         let mut resolved = source.clone();
@@ -55,16 +65,17 @@ impl Supervisor {
             // The filter first: were it refused, nothing would have changed.
             self.holdings.ingress.replace_access_list(&self.pipeline, &resolved)?;
         }
-        let generation = self.generation + 1;
-        self.holdings.publish(generation, &resolved).map_err(|e| format!("the document cannot be written: {e}"))?;
-        self.generation = generation;
+        let old = std::mem::replace(&mut self.pipeline, resolved);
+        if let Err(error) = self.publish_document(now_ns) {
+            self.pipeline = old;
+            return Err(format!("the document cannot be written: {error}"));
+        }
         self.source = source;
-        self.pipeline = resolved;
         for line in &changes.applied {
             tracing::info!("reloaded {line}");
         }
         Ok(json!({
-            "config_generation": generation, "applied": changes.applied, "needs_restart": changes.needs_restart,
+            "config_generation": self.generation, "applied": changes.applied, "needs_restart": changes.needs_restart,
         }))
     }
 }

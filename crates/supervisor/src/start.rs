@@ -37,6 +37,8 @@ pub struct Supervisor {
     pub(crate) model: ModelFacts,
     pub(crate) generation: u64,
     pub(crate) reloaded_ns: u64,
+    /// When the kernel was last asked for next hops.
+    pub(crate) neighbours_asked_ns: u64,
     pub(crate) mode: Mode,
     /// Whether input is ordered to pause; the word that says so may be damaged.
     pub(crate) ingress_paused: bool,
@@ -98,6 +100,7 @@ impl Supervisor {
             model,
             generation: 0,
             reloaded_ns: 0,
+            neighbours_asked_ns: 0,
             mode: Mode::Running,
             ingress_paused: false,
             paused_ns: 0,

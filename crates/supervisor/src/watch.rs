@@ -55,6 +55,7 @@ impl Supervisor {
             }
         }
         self.open_queues();
+        self.watch_neighbours(now_ns);
         self.patrol(now_ns);
         for unit in &self.units {
             if let Some(page) = self.holdings.arena.page(unit.id) {

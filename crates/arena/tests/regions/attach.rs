@@ -169,7 +169,9 @@ fn several_gateways_share_the_buffers() {
         assert_eq!(d.owner().id, geometry.home_of(index), "buffer {index}");
     }
     assert_eq!((arena.audit().free, arena.audit().sound()), (geometry.buffers, true));
-    let depth = |id| arena.rings_where(|s| s.kind == RingKind::Slots && s.from == id).iter().map(|r| r.depth()).sum();
+    let depth = |id| {
+        arena.rings_where(|s| s.kind == RingKind::Slots && s.from == id).iter().map(arena::ring::Ring::depth).sum()
+    };
     let slots: Vec<u64> = geometry.gateway_ids().map(depth).collect();
     assert_eq!(slots, [7, 0, 0]);
 }

@@ -13,9 +13,11 @@ mod ffi;
 mod fill;
 mod interface;
 mod netlink;
+mod next_hop;
 mod program;
 
 pub use attached::{Attached, Counters, Mode};
 pub use error::XdpError;
 pub use interface::{Installed, Interface};
+pub use next_hop::{NextHop, next_hop};
 pub use program::{Action, Filter, MAX_QUEUES, Program, Queue};

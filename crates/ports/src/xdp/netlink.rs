@@ -112,7 +112,7 @@ pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
 }
 
 /// Asks, and hands each message of the answer to `take` without its header.
-fn ask(kind: u16, flags: u16, body: &[u8], mut take: impl FnMut(u16, &[u8])) -> Result<(), XdpError> {
+pub(super) fn ask(kind: u16, flags: u16, body: &[u8], mut take: impl FnMut(u16, &[u8])) -> Result<(), XdpError> {
     let socket = open()?;
     let mut request = Vec::with_capacity(HEADER + body.len());
     request.extend_from_slice(&((HEADER + body.len()) as u32).to_ne_bytes());
@@ -135,7 +135,11 @@ fn ask(kind: u16, flags: u16, body: &[u8], mut take: impl FnMut(u16, &[u8])) -> 
             match kind {
                 NLMSG_DONE => return Ok(()),
                 NLMSG_ERROR => {
-                    let errno = Errno::from_raw_os_error((u32_at(message, 0) as i32).wrapping_neg());
+                    let code = (u32_at(message, 0) as i32).wrapping_neg();
+                    if code == 0 {
+                        return Ok(()); // An order was carried out.
+                    }
+                    let errno = Errno::from_raw_os_error(code);
                     return Err(XdpError::system("rtnetlink")(errno));
                 }
                 _ => take(kind, message),
