@@ -57,6 +57,8 @@ pub(crate) fn check_names(pipeline: &Pipeline, at: &Origin) -> Result<(), Config
     let paths = [
         ("infer.model", pipeline.infer.model.as_ref()),
         ("post.labels", pipeline.post.labels.as_ref()),
+        ("replay.input", pipeline.replay.input.as_ref()),
+        ("replay.output", pipeline.replay.output.as_ref()),
         ("supervisor.bin_dir", Some(&supervisor.bin_dir)),
         ("supervisor.control_socket", Some(&supervisor.control_socket)),
         ("supervisor.quarantine_dir", Some(&supervisor.quarantine_dir)),

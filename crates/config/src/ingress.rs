@@ -31,14 +31,16 @@ pub enum Driver {
     Udp,
     /// Kernel bypass on a stock kernel, see `[af_xdp]`.
     AfXdp,
+    /// From one capture file into another, see `[replay]`.
+    Replay,
 }
 
 /// Drivers that the design names and this release lacks.
-const LATER_DRIVERS: [&str; 4] = ["dpdk", "rdma", "tcp", "replay"];
+const LATER_DRIVERS: [&str; 3] = ["dpdk", "rdma", "tcp"];
 
 impl Driver {
-    const ALL: [Self; 3] = [Self::Auto, Self::Udp, Self::AfXdp];
-    const WORDS: [&str; 3] = ["auto", "udp", "af_xdp"];
+    const ALL: [Self; 4] = [Self::Auto, Self::Udp, Self::AfXdp, Self::Replay];
+    const WORDS: [&str; 4] = ["auto", "udp", "af_xdp", "replay"];
 
     /// The word that stands for this driver in configuration and print.
     pub const fn word(self) -> &'static str {
@@ -46,6 +48,7 @@ impl Driver {
             Self::Auto => "auto",
             Self::Udp => "udp",
             Self::AfXdp => "af_xdp",
+            Self::Replay => "replay",
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::ingress::{Ingress, Limits};
 use crate::memory::{Arena, Rings};
 use crate::post::Post;
 use crate::reader::Document;
+use crate::replay::Replay;
 use crate::stages::{Engine, Infer, Preprocess, RxGateway};
 use crate::stream::{Stream, StreamId};
 use crate::supervisor::Supervisor;
@@ -39,6 +40,8 @@ pub struct Pipeline {
     pub ingress: Ingress,
     /// `[af_xdp]`
     pub af_xdp: AfXdp,
+    /// `[replay]`
+    pub replay: Replay,
     /// `[limits]`
     pub limits: Limits,
     /// `[rx_gateway]`
@@ -114,6 +117,7 @@ impl Pipeline {
             rings: Rings::defaults(profile),
             ingress: Ingress::defaults(),
             af_xdp: AfXdp::defaults(),
+            replay: Replay::defaults(),
             limits: Limits::defaults(profile),
             rx_gateway: RxGateway::defaults(),
             preprocess: Preprocess::defaults(),
@@ -148,6 +152,7 @@ impl Pipeline {
         self.arena.check(at, &self.rings)?;
         self.ingress.check(at)?;
         self.af_xdp.check(at)?;
+        self.replay.check(at, self.ingress.driver)?;
         self.rx_gateway.check(at)?;
         self.limits.check(at, &self.arena, &self.ingress, self.rx_gateway.instances)?;
         self.preprocess.check(at)?;
@@ -227,6 +232,7 @@ impl Pipeline {
             rings: document.section("rings", |section| Rings::read(section, profile))?,
             ingress: document.section("ingress", Ingress::read)?,
             af_xdp: document.section("af_xdp", AfXdp::read)?,
+            replay: document.section("replay", |section| Replay::read(section, base_dir))?,
             limits: document.section("limits", |section| Limits::read(section, profile))?,
             rx_gateway: document.section("rx_gateway", RxGateway::read)?,
             preprocess: document.section("preprocess", Preprocess::read)?,

@@ -2,6 +2,7 @@
 
 use rustix::io::Errno;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Why a driver does not work.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +136,54 @@ pub enum PortError {
         /// Which of its rings.
         ring: &'static str,
     },
+    /// A capture file cannot be opened, read or written.
+    #[error("replay: {path:?}: {source}; name a file that can be used, in [replay] {key}")]
+    File {
+        /// Which of the two: `input` or `output`.
+        key: &'static str,
+        /// Its path.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: Errno,
+    },
+    /// The input is no capture that is read.
+    #[error("replay: {path:?}: {source}; [replay] input names it")]
+    Capture {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: wire::pcap::FileError,
+    },
+    /// The input ends within its file header.
+    #[error("replay: {path:?} has {bytes} bytes, a pcap file at least 24; name another in [replay] input")]
+    ShortCapture {
+        /// Its path.
+        path: PathBuf,
+        /// Bytes that are there.
+        bytes: usize,
+    },
+    /// Input and output are one file.
+    #[error(
+        "replay: {path:?} is the input, and would be overwritten before it is read; name another file in [replay] output"
+    )]
+    SameFile {
+        /// The output's path.
+        path: PathBuf,
+    },
+    /// The output is a pipe, a device or a folder.
+    #[error("replay: {path:?} is no ordinary file; name one in [replay] output")]
+    NotAFile {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// A system call of replay failed.
+    #[error("replay: {call}: {source}")]
+    Replay {
+        /// The call.
+        call: &'static str,
+        /// The kernel's answer.
+        source: Errno,
+    },
     /// Shared memory for the driver's vectors cannot be had.
     #[error(transparent)]
     Region(#[from] arena::region::RegionError),
@@ -151,6 +200,10 @@ pub enum PortError {
 impl PortError {
     pub(crate) fn device(call: &'static str) -> impl Fn(Errno) -> Self {
         move |source| Self::Device { call, source }
+    }
+
+    pub(crate) fn replay(call: &'static str) -> impl Fn(Errno) -> Self {
+        move |source| Self::Replay { call, source }
     }
 
     pub(crate) fn system(call: &'static str) -> impl Fn(Errno) -> Self {

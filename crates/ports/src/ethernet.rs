@@ -3,6 +3,7 @@
 use crate::{Route, Standing};
 use arena::descriptor::DataRange;
 use arena::meta::{Address, Link};
+use std::net::SocketAddr;
 use wire::packet::{self, Refused, Tag};
 
 /// What a received frame holds.
@@ -39,6 +40,21 @@ pub(crate) fn look(buffer: &[u8], at: DataRange, queue: u8, verify_checksum: boo
         },
         Err(Refused::Fragment) => nothing(Standing::Fragment),
         Err(_) => nothing(Standing::Malformed),
+    }
+}
+
+/// Whether a frame is a datagram for `listen` (unspecified, or port 0, for any), or one of which nobody can tell: those are
+/// for rx-gateway to count.
+pub(crate) fn is_for(frame: &[u8], listen: SocketAddr) -> bool {
+    match packet::parse(frame) {
+        Ok(p) => {
+            let (to, ours) = (p.destination, listen.ip());
+            // A socket on the unspecified IPv6 address takes both families.
+            let any = ours.is_unspecified() && (ours.is_ipv6() || to.is_ipv4());
+            (listen.port() == 0 || to.port() == listen.port()) && (any || to.ip() == ours)
+        }
+        Err(Refused::NotIp | Refused::NotUdp) => false,
+        Err(_) => true,
     }
 }
 

@@ -10,6 +10,7 @@ pub mod conformance;
 mod error;
 mod ethernet;
 mod port;
+pub mod replay;
 pub mod udp;
 pub mod xdp;
 
