@@ -1,8 +1,9 @@
 //! Which driver packets come by.
 
-use config::{Driver, Pipeline};
+use config::{AtEnd, Driver, Pipeline, Speed};
 use ports::RxPort;
 use ports::af_xdp::{AfXdpRx, RxOptions};
+use ports::replay::{self, ReplayRx};
 use ports::udp::{UdpRx, VECTOR};
 use stage::{Context, Stop};
 
@@ -20,6 +21,10 @@ pub(crate) fn burst(pipeline: &Pipeline) -> usize {
 pub(crate) fn open(pipeline: &Pipeline, cx: &mut Context) -> Result<Box<dyn RxPort>, Stop> {
     let fds = std::mem::take(&mut cx.port);
     let failed = |e: ports::PortError| Stop::Environment(e.to_string());
+    if pipeline.ingress.driver == Driver::Replay {
+        let rx = ReplayRx::attach(fds, &replay_options(pipeline), &cx.arena, cx.me).map_err(failed)?;
+        return Ok(Box::new(rx));
+    }
     let device = pipeline.device.as_ref().filter(|_| pipeline.ingress.driver == Driver::AfXdp);
     let Some(device) = device else {
         return Ok(Box::new(UdpRx::attach(fds, burst(pipeline)).map_err(failed)?));
@@ -37,4 +42,17 @@ pub(crate) fn open(pipeline: &Pipeline, cx: &mut Context) -> Result<Box<dyn RxPo
         queues,
     };
     Ok(Box::new(AfXdpRx::attach(fds, &options, &cx.arena, cx.me).map_err(failed)?))
+}
+
+fn replay_options(pipeline: &Pipeline) -> replay::RxOptions {
+    replay::RxOptions {
+        speed: match pipeline.replay.speed {
+            Speed::Recorded => replay::Speed::Recorded,
+            Speed::Max => replay::Speed::Max,
+            Speed::PerS(packets) => replay::Speed::PerSecond(packets),
+        },
+        follow: pipeline.replay.at_end == AtEnd::Wait,
+        listen: pipeline.ingress.listen,
+        burst: burst(pipeline),
+    }
 }

@@ -1,4 +1,4 @@
-//! Replies that a device is sending: their heads are its own until they come back.
+//! Replies that go by a link. A device keeps their heads until it has sent them; a file has them at once.
 
 use crate::reply::Reply;
 use crate::stage::{BATCH, Live};
@@ -8,7 +8,7 @@ use arena::descriptor::{Fate, FateKind};
 use arena::now_ns;
 use ports::{Reaped, SendOutcome, TxPort};
 
-/// A driver that posts, and what it has of ours.
+/// A driver of links, and what it has of ours.
 pub(crate) struct Device {
     pub(crate) port: Box<dyn TxPort>,
     /// By the head's index.
@@ -24,7 +24,7 @@ impl Device {
 }
 
 impl Live {
-    /// Posts the datagrams of the first `n` replies, which have been prepared.
+    /// Hands over the datagrams of the first `n` replies, which have been prepared.
     pub(crate) fn post(&mut self, cx: &Context, n: usize) -> Result<usize, Stop> {
         let Some(device) = &mut self.device else { return Ok(0) };
         let Some(first) = self.replies.front() else { return Ok(0) };
@@ -36,15 +36,16 @@ impl Live {
         let sent = device.port.send(&datagrams[..n], &mut outcomes[..n]);
         sent.map_err(|e| Stop::Environment(e.to_string()))?;
         self.blocked = false;
-        for (done, outcome) in outcomes[..n].iter().enumerate() {
-            let Some(mut reply) = self.replies.pop_front() else { return Ok(done) };
+        let mut done = 0;
+        for outcome in &outcomes[..n] {
+            let Some(mut reply) = self.replies.pop_front() else { break };
             if *outcome == SendOutcome::Later {
                 self.blocked = true;
                 self.replies.push_front(reply);
-                return Ok(done);
+                break;
             }
-            reply.sent += 1;
-            if *outcome != SendOutcome::Posted {
+            (reply.sent, done) = (reply.sent + 1, done + 1);
+            if *outcome == SendOutcome::Failed {
                 cx.page.add(TxCounter::SendErrors as usize, 1);
                 self.go_on(cx, reply)?;
                 continue;
@@ -56,12 +57,20 @@ impl Live {
                 cx.page.work.record(end.saturating_sub(reply.start_ns));
                 cx.page.since_arrival.record(end.saturating_sub(reply.meta().arrival_ns));
             }
+            if *outcome == SendOutcome::Sent {
+                self.go_on(cx, reply)?;
+                continue;
+            }
             let index = reply.head.index() as usize;
             if let Some(place) = self.device.as_mut().and_then(|d| d.posted.get_mut(index)) {
                 *place = Some(reply);
             }
         }
-        Ok(n)
+        // What is out stands in the words now, as with the kernel's socket.
+        if let Some(device) = &mut self.device {
+            device.port.recorded();
+        }
+        Ok(done)
     }
 
     /// A reply whose last datagram is done with: the next one, or the end.

@@ -1,7 +1,7 @@
 //! What tx must know of each stream: its key, how many status replies it may get, and how who gets them is reached.
 
 use arena::meta::{Address, FrameMeta, Link};
-use config::{DeviceFacts, Pipeline, Stream, StreamId};
+use config::{DeviceFacts, Driver, Pipeline, Stream, StreamId};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use wire::MacKey;
@@ -43,6 +43,8 @@ pub(crate) struct Rules {
     own: HashMap<u32, Rule>,
     default: Rule,
     device: Option<DeviceFacts>,
+    /// Frames come out of a file: there is no other way back than their link.
+    by_link_alone: bool,
 }
 
 impl Rules {
@@ -52,13 +54,14 @@ impl Rules {
             StreamId::Default => None,
         });
         let default = Rule::new(&pipeline.default_stream);
-        Self { own: own.collect(), default, device: pipeline.device.clone() }
+        let by_link_alone = pipeline.ingress.driver == Driver::Replay;
+        Self { own: own.collect(), default, device: pipeline.device.clone(), by_link_alone }
     }
 
     /// By which link a reply goes, and from which address. Back where the request came from, or to the next hop of whom the
     /// configuration names; without a link it goes by the kernel's socket, which knows all routes.
     pub(crate) fn way(&self, meta: &FrameMeta) -> (Option<Link>, Address) {
-        if meta.reply_to == meta.peer {
+        if meta.reply_to == meta.peer || self.by_link_alone {
             return (meta.link, meta.local);
         }
         let found = self.device.as_ref().zip(meta.reply_to.get()).and_then(|(device, to)| {
@@ -104,6 +107,9 @@ mod tests {
             zero_copy: false,
             neighbours: vec![config::Neighbour { address: hop, source: ours, mac: [8; 6] }],
         });
+        let mut replayed = pipeline.clone();
+        replayed.ingress.driver = Driver::Replay;
+        assert_eq!(Rules::new(&replayed).way(&elsewhere), (Some(link), meta.local), "a file knows no routes");
         let by_hop = Link { peer_mac: [8; 6], local_mac: [9; 6], tags: [0; 2], queue: 3 };
         assert_eq!(Rules::new(&pipeline).way(&elsewhere), (Some(by_hop), meta.local));
         let from_v6 = FrameMeta { local: address("[fd00::2]:9000"), ..elsewhere };

@@ -16,7 +16,8 @@ use arena::page::Event;
 use arena::topology::RingKind;
 use config::{Driver, Pipeline};
 use ports::af_xdp::{AfXdpTx, TxOptions};
-use ports::udp::UdpTx;
+use ports::replay::ReplayTx;
+use ports::udp::{MAX_DATAGRAM, UdpTx};
 use ports::{SendOutcome, Sent, TxPort};
 use std::collections::VecDeque;
 
@@ -42,8 +43,8 @@ pub struct Tx {
 }
 
 pub(crate) struct Live {
-    /// The kernel's socket.
-    port: Box<dyn TxPort>,
+    /// The kernel's socket; none where frames come out of a file.
+    socket: Option<Box<dyn TxPort>>,
     /// The driver of links, if there is one.
     pub(crate) device: Option<Device>,
     inlets: Vec<Inlet>,
@@ -92,8 +93,8 @@ impl Tx {
         cx.page.wait.record(start.saturating_sub(extension.moment(arena::meta::Moment::InferEnd).max(meta.arrival_ns)));
         let (link, from) = self.rules.way(&meta);
         let by_device = link.and(live.device.as_ref());
-        let port = by_device.map_or(&live.port, |d| &d.port);
-        let max_datagram = port.max_datagram(meta.reply_to);
+        let port = by_device.map(|d| &d.port).or(live.socket.as_ref());
+        let max_datagram = port.map_or(MAX_DATAGRAM, |p| p.max_datagram(meta.reply_to));
         let link = link.filter(|_| by_device.is_some());
         let way = Way { link, from, max_datagram, max_reply_bytes: self.max_reply_bytes };
         let rule = self.rules.of(meta.stream);
@@ -174,12 +175,20 @@ impl Tx {
             }
         }
         let bytes: usize = datagrams[..total].iter().map(|d| d.first.len() + d.second.len()).sum();
-        live.port.send(&datagrams[..total], &mut outcomes[..total]).map_err(|e| Stop::Environment(e.to_string()))?;
+        match &mut live.socket {
+            Some(socket) => {
+                let sent = socket.send(&datagrams[..total], &mut outcomes[..total]);
+                sent.map_err(|e| Stop::Environment(e.to_string()))?;
+            }
+            None => outcomes[..total].fill(SendOutcome::Failed),
+        }
         cx.page.add(TxCounter::Bytes as usize, bytes as u64);
         let done = live.account(cx, &rounds[..replies], &outcomes[..total])?;
         // What is out stands in the words now. A record that stayed until the next send could be taken for one of the
         // buffer's next frame: a refused one is back here after two changes of hands.
-        live.port.recorded();
+        if let Some(socket) = &mut live.socket {
+            socket.recorded();
+        }
         Ok(done)
     }
 }
@@ -261,14 +270,18 @@ impl Live {
     }
 }
 
-type Ports = (UdpTx, Option<Box<dyn TxPort>>);
+type Port = Option<Box<dyn TxPort>>;
 
-/// The kernel's socket, and the driver of links if the pipeline has one.
-fn open(pipeline: &Pipeline, cx: &mut Context) -> Result<Ports, Stop> {
+/// The kernel's socket and the driver of links, as far as the pipeline has them.
+fn open(pipeline: &Pipeline, cx: &mut Context) -> Result<(Port, Port), Stop> {
     let mut fds = std::mem::take(&mut cx.port);
+    if pipeline.ingress.driver == Driver::Replay {
+        let port = ReplayTx::attach(fds).map_err(|e| Stop::Environment(e.to_string()))?;
+        return Ok((None, Some(Box::new(port))));
+    }
     let of_device = fds.split_off(fds.len().min(2));
     let failed = |e: ports::PortError| Stop::Environment(e.to_string());
-    let socket = UdpTx::attach(fds).map_err(failed)?;
+    let socket: Port = Some(Box::new(UdpTx::attach(fds).map_err(failed)?));
     let Some(device) = pipeline.device.as_ref().filter(|_| pipeline.ingress.driver == Driver::AfXdp) else {
         return Ok((socket, None));
     };
@@ -284,13 +297,15 @@ fn open(pipeline: &Pipeline, cx: &mut Context) -> Result<Ports, Stop> {
 
 impl Stage for Tx {
     fn activate(&mut self, cx: &mut Context) -> Result<(), Stop> {
-        let (mut port, mut device) = open(&self.pipeline, cx)?;
+        let (mut socket, mut device) = open(&self.pipeline, cx)?;
         let mut found = Vec::new();
-        port.found_sent(&mut found);
+        for port in [&mut socket, &mut device].into_iter().flatten() {
+            port.found_sent(&mut found);
+        }
         let mut inlets = cx.inlets(RingKind::Forward);
         inlets.extend(cx.inlets(RingKind::Status));
         let mut live = Live {
-            port: Box::new(port),
+            socket,
             device: None,
             inlets,
             next_inlet: 0,
