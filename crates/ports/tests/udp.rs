@@ -11,6 +11,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+const ME: Me = Me { id: RX, incarnation: 1 };
 /// Bytes of receive buffer of the tests' sockets: what an unprivileged process gets everywhere.
 const RECEIVE_BUFFER_BYTES: usize = 200 << 10;
 
@@ -53,13 +54,13 @@ impl Harness for Udp {
         &self.arena
     }
 
-    fn rx(&self) -> Box<dyn RxPort> {
+    fn rx(&self, _: Me) -> Box<dyn RxPort> {
         Box::new(
             UdpRx::attach(inherit(self.host.rx_descriptors(0).expect("a socket")), 64).expect("the host's descriptors"),
         )
     }
 
-    fn tx(&self) -> Box<dyn TxPort> {
+    fn tx(&self, _: Me) -> Box<dyn TxPort> {
         Box::new(UdpTx::attach(inherit(self.host.tx_descriptors())).expect("the host's descriptors"))
     }
 
@@ -112,7 +113,7 @@ mod dual_stack {
 }
 
 fn free_buffers(arena: &Arena, count: u32) -> Vec<Held> {
-    (0..count).filter_map(|index| arena.table().take(index, Me { id: RX, incarnation: 1 })).collect()
+    (0..count).filter_map(|index| arena.table().take(index, ME)).collect()
 }
 
 fn give_up(port: &mut dyn RxPort, mut free: Vec<Held>, packets: Vec<Received>) {
@@ -126,7 +127,7 @@ fn give_up(port: &mut dyn RxPort, mut free: Vec<Held>, packets: Vec<Received>) {
 #[test]
 fn a_datagram_that_is_too_long_is_cut_and_harms_nobody() {
     let udp = Udp::v4();
-    let mut port = udp.rx();
+    let mut port = udp.rx(ME);
     let mut free = free_buffers(&udp.arena, 3);
     port.offer(&udp.arena, &mut free);
     udp.peer_send(&[1; 9000]);
@@ -146,8 +147,8 @@ fn a_datagram_that_is_too_long_is_cut_and_harms_nobody() {
 #[test]
 fn the_other_address_family_fails_and_nothing_else() {
     let udp = Udp::v4();
-    let mut port = udp.tx();
-    let head = udp.arena.table().adopt(0, Me { id: RX, incarnation: 1 }).expect("a buffer of incarnation 0");
+    let mut port = udp.tx(ME);
+    let head = udp.arena.table().adopt(0, ME).expect("a buffer of incarnation 0");
     let to_peer = Datagram {
         head: &head,
         seq: 1,

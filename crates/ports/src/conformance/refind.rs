@@ -1,7 +1,7 @@
 //! What a driver must do whose process is killed between receiving packets and recording them.
 
 use super::{Hand, Harness, addresses, datagrams, receive, send_all};
-use crate::{Refound, RxPort};
+use crate::Refound;
 use arena::meta::Address;
 
 /// What a packet was before its receiver died.
@@ -16,8 +16,8 @@ struct Known {
 /// Receives `sent`, records those that `recorded` names, and dies; returns what was not recorded.
 fn receive_and_die(harness: &dyn Harness, sent: &[Vec<u8>], recorded: &[usize]) -> Vec<Known> {
     let mut hand = Hand::new(harness.arena(), 1, 32);
-    let mut port = harness.rx();
-    assert_eq!(refound(&mut *port), [], "the first incarnation finds nothing");
+    let mut port = harness.rx(hand.me);
+    assert_eq!(hand.inherit(&mut *port), [], "the first incarnation finds nothing");
     hand.offer(&mut *port);
     send_all(harness, sent);
     let packets = receive(&mut *port, sent.len());
@@ -37,9 +37,12 @@ fn receive_and_die(harness: &dyn Harness, sent: &[Vec<u8>], recorded: &[usize]) 
     known
 }
 
-fn refound(port: &mut dyn RxPort) -> Vec<Refound> {
-    let mut found = Vec::new();
-    port.refind(&mut found);
+/// What incarnation `incarnation` finds.
+fn refound(harness: &dyn Harness, incarnation: u32) -> Vec<Refound> {
+    let mut hand = Hand::new(harness.arena(), incarnation, 0);
+    let mut port = harness.rx(hand.me);
+    let found = hand.inherit(&mut *port);
+    hand.end(port);
     found
 }
 
@@ -71,26 +74,26 @@ pub fn unrecorded_packets(harness: &dyn Harness) {
         assert_eq!(word.seq, known.seq, "receiving does not change the owner word");
     }
     let mut hand = Hand::new(harness.arena(), 2, 0);
-    let mut port = harness.rx();
-    let found = refound(&mut *port);
+    let mut port = harness.rx(hand.me);
+    let found = hand.inherit(&mut *port);
     assert_eq!(take_over(&mut hand, &found, addresses(harness)), expected);
     for f in &found {
         port.recorded(f.position);
     }
     hand.end(port);
-    assert_eq!(refound(&mut *harness.rx()), [], "recorded now");
+    assert_eq!(refound(harness, 3), [], "recorded now");
 }
 
 /// A predecessor that had recorded everything leaves nothing to find.
 pub fn nothing_when_all_is_recorded(harness: &dyn Harness) {
     assert_eq!(receive_and_die(harness, &datagrams(3), &[0, 1, 2]), []);
-    assert_eq!(refound(&mut *harness.rx()), []);
+    assert_eq!(refound(harness, 2), []);
 }
 
 /// Buffers that were offered and never used are not packets.
 pub fn nothing_when_nothing_came(harness: &dyn Harness) {
     assert_eq!(receive_and_die(harness, &[], &[]), []);
-    assert_eq!(refound(&mut *harness.rx()), []);
+    assert_eq!(refound(harness, 2), []);
 }
 
 /// The successor is killed too, after it took over the buffers and recorded one of three packets: the third incarnation
@@ -98,8 +101,8 @@ pub fn nothing_when_nothing_came(harness: &dyn Harness) {
 pub fn again_after_a_second_death(harness: &dyn Harness) {
     receive_and_die(harness, &datagrams(3), &[]);
     let mut hand = Hand::new(harness.arena(), 2, 0);
-    let mut port = harness.rx();
-    let found = refound(&mut *port);
+    let mut port = harness.rx(hand.me);
+    let found = hand.inherit(&mut *port);
     let expected = take_over(&mut hand, &found, addresses(harness)).split_off(1);
     let first = found.iter().min_by_key(|f| f.position).expect("three were found");
     port.recorded(first.position);
@@ -111,8 +114,8 @@ pub fn again_after_a_second_death(harness: &dyn Harness) {
     let new: Vec<u32> = out.iter().map(|p| p.held.index()).collect();
     hand.die(port, out);
     let mut hand = Hand::new(harness.arena(), 3, 0);
-    let mut port = harness.rx();
-    let mut found = refound(&mut *port);
+    let mut port = harness.rx(hand.me);
+    let mut found = hand.inherit(&mut *port);
     found.retain(|f| !new.contains(&f.index));
     assert_eq!(take_over(&mut hand, &found, addresses(harness)), expected);
     hand.end(port);
@@ -121,7 +124,7 @@ pub fn again_after_a_second_death(harness: &dyn Harness) {
 /// Further offers and calls of `receive` leave what is not recorded where it is.
 pub fn unrecorded_packets_are_not_overwritten(harness: &dyn Harness) {
     let mut hand = Hand::new(harness.arena(), 1, 8);
-    let mut port = harness.rx();
+    let mut port = harness.rx(hand.me);
     hand.offer(&mut *port);
     let sent = datagrams(6);
     send_all(harness, &sent);
@@ -145,8 +148,8 @@ pub fn unrecorded_packets_are_not_overwritten(harness: &dyn Harness) {
     assert_eq!(expected, sent[1..=expected.len()], "in the order in which they were sent");
     hand.die(port, packets);
     let mut hand = Hand::new(harness.arena(), 2, 0);
-    let mut port = harness.rx();
-    let found = refound(&mut *port);
+    let mut port = harness.rx(hand.me);
+    let found = hand.inherit(&mut *port);
     let mut bytes: Vec<_> =
         take_over(&mut hand, &found, addresses(harness)).into_iter().map(|known| known.bytes).collect();
     let mut expected = expected;
@@ -172,8 +175,8 @@ pub fn packets_that_came_meanwhile(harness: &dyn Harness) {
     let meanwhile = datagrams(20);
     send_all(harness, &meanwhile);
     let mut hand = Hand::new(harness.arena(), 2, 0);
-    let mut port = harness.rx();
-    let found = refound(&mut *port);
+    let mut port = harness.rx(hand.me);
+    let found = hand.inherit(&mut *port);
     assert_eq!(take_over(&mut hand, &found, addresses(harness)), expected);
     for f in &found {
         port.recorded(f.position);
