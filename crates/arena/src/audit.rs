@@ -55,6 +55,12 @@ impl Arena {
         buffers.filter(|(_, d)| d.role() == Role::Head).count() as u64
     }
 
+    /// Whether there is no frame, complete or not.
+    pub fn is_empty_of_frames(&self) -> bool {
+        let buffers = self.table().iter().take(self.geometry().buffers as usize);
+        buffers.map(|(_, d)| d.role()).all(|role| role == Role::Free)
+    }
+
     /// Accounts for every buffer and slot.
     pub fn audit(&self) -> Audit {
         let table = self.table();

@@ -11,7 +11,7 @@ use crate::error::{ConfigError, Origin};
 use crate::facts::ModelFacts;
 use crate::files;
 use crate::general::{General, Profile};
-use crate::ingress::{Ingress, Limits};
+use crate::ingress::{Driver, Ingress, Limits};
 use crate::memory::{Arena, Rings};
 use crate::post::Post;
 use crate::reader::Document;
@@ -153,6 +153,13 @@ impl Pipeline {
         self.ingress.check(at)?;
         self.af_xdp.check(at)?;
         self.replay.check(at, self.ingress.driver)?;
+        if self.ingress.driver == Driver::Replay && self.rx_gateway.instances != 1 {
+            let problem = format!(
+                "= {} with [ingress] driver = \"replay\", whose file has one reader",
+                self.rx_gateway.instances
+            );
+            return Err(at.error("rx_gateway.instances", &problem, "write 1"));
+        }
         self.rx_gateway.check(at)?;
         self.limits.check(at, &self.arena, &self.ingress, self.rx_gateway.instances)?;
         self.preprocess.check(at)?;

@@ -9,6 +9,7 @@ use arena::sync::Ordering;
 use config::{Auto, DeviceFacts, Driver, Neighbour, Pipeline, XdpMode, ZeroCopy};
 use ports::PortError;
 use ports::af_xdp::{self, Choice};
+use ports::replay;
 use ports::xdp::{Counters, Interface};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -18,9 +19,11 @@ use std::os::fd::{AsFd, RawFd};
 /// What has been opened, held for as long as the pipeline lives.
 #[derive(Debug)]
 pub(crate) struct Ingress {
-    /// The kernel's sockets; beside a driver of links they serve what that leaves to the kernel.
-    socket: ports::udp::Host,
+    /// The kernel's sockets; beside AF_XDP they serve what that leaves to the kernel. Capture files need none.
+    socket: Option<ports::udp::Host>,
     device: Option<af_xdp::Host>,
+    replay: Option<replay::Host>,
+    listen: SocketAddr,
     /// Why no better driver was taken.
     reasons: Vec<String>,
     /// What earlier access lists' programs had counted.
@@ -77,6 +80,7 @@ pub fn examine(pipeline: &Pipeline) -> Result<Examined, PortError> {
     let udp = |reasons| Examined { driver: Driver::Udp, reasons, interface: None };
     match pipeline.ingress.driver {
         Driver::Udp => Ok(udp(Vec::new())),
+        Driver::Replay => Ok(Examined { driver: Driver::Replay, reasons: Vec::new(), interface: None }),
         Driver::AfXdp => {
             let found = options(pipeline).and_then(|o| af_xdp::examine(&o))?;
             Ok(Examined { driver: Driver::AfXdp, reasons: Vec::new(), interface: Some(found) })
@@ -104,27 +108,38 @@ impl Ingress {
     pub(crate) fn open(pipeline: &Pipeline) -> Result<Self, StartError> {
         let (ingress, gateways) = (&pipeline.ingress, pipeline.rx_gateway.instances as usize);
         examine(pipeline)?;
-        let socket = ports::udp::Host::open(ingress.listen, ingress.receive_buffer_bytes as usize, gateways)?;
-        Ok(Self {
-            socket,
+        let mut it = Self {
+            socket: None,
             device: None,
+            replay: None,
+            listen: ingress.listen,
             reasons: Vec::new(),
             before: Counters::default(),
             gateways,
             served: Vec::new(),
-        })
+        };
+        if let (Driver::Replay, Some(input), Some(output)) =
+            (ingress.driver, &pipeline.replay.input, &pipeline.replay.output)
+        {
+            it.replay = Some(replay::Host::open(&replay::Options { input, output })?);
+        } else {
+            let socket = ports::udp::Host::open(ingress.listen, ingress.receive_buffer_bytes as usize, gateways)?;
+            // The kernel may have chosen the port.
+            it.listen = socket.local_addr();
+            it.socket = Some(socket);
+        }
+        Ok(it)
     }
 
     /// Opens the driver on the arena's packets, and writes into `pipeline` which it is and what stages must know of it.
     pub(crate) fn open_device(&mut self, pipeline: &mut Pipeline, regions: &Regions) -> Result<(), StartError> {
         let acl = compile(pipeline)?;
-        // The kernel may have chosen the port.
-        pipeline.ingress.listen.set_port(self.socket.local_addr().port());
+        pipeline.ingress.listen.set_port(self.listen.port());
         let open = |options: af_xdp::Options| {
             af_xdp::Host::open(&options, &acl, regions.packets.rw.as_fd(), regions.packets.len)
         };
         let opened = match pipeline.ingress.driver {
-            Driver::Udp => None,
+            Driver::Udp | Driver::Replay => None,
             Driver::AfXdp => Some(options(pipeline).and_then(open)?),
             Driver::Auto => match may_be_af_xdp(pipeline).and_then(|o| open(o).map_err(|e| e.to_string())) {
                 Ok(host) => Some(host),
@@ -134,7 +149,11 @@ impl Ingress {
                 }
             },
         };
-        pipeline.ingress.driver = if opened.is_some() { Driver::AfXdp } else { Driver::Udp };
+        pipeline.ingress.driver = match (&opened, pipeline.ingress.driver) {
+            (Some(_), _) => Driver::AfXdp,
+            (None, Driver::Replay) => Driver::Replay,
+            (None, _) => Driver::Udp,
+        };
         pipeline.device = opened.as_ref().map(|host| DeviceFacts {
             interface: host.interface().name.clone(),
             mac: host.interface().mac,
@@ -153,6 +172,10 @@ impl Ingress {
 
     /// The driver and how it works, in a few words.
     pub(crate) fn describe(&self) -> String {
+        if let Some(replay) = &self.replay {
+            let done = replay.progress();
+            return format!("replay: {} packets, {} skipped, {} dropped", done.packets, done.skipped, done.dropped);
+        }
         let Some(device) = &self.device else { return "udp".to_owned() };
         let chosen = device.chosen();
         let (mode, copy) =
@@ -162,7 +185,19 @@ impl Ingress {
 
     /// Where it listens, the kernel's choice of port filled in.
     pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.socket.local_addr()
+        self.listen
+    }
+
+    /// Whether the input has an end, and has been read to it.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.replay.as_ref().is_some_and(replay::Host::is_finished)
+    }
+
+    /// Every stage has ended.
+    pub(crate) fn close(&self) {
+        if let Some(Err(error)) = self.replay.as_ref().map(replay::Host::close) {
+            tracing::error!(%error, "the output capture may end with half a reply");
+        }
     }
 
     fn queues_of(&self, gateway: usize) -> Vec<u32> {
@@ -178,7 +213,8 @@ impl Ingress {
 
     /// What rx-gateway `n` inherits.
     pub(crate) fn rx_fds(&self, n: usize) -> Vec<RawFd> {
-        let mut fds = self.socket.rx_fds(n);
+        let mut fds = self.socket.as_ref().map(|s| s.rx_fds(n)).unwrap_or_default();
+        fds.extend(self.replay.iter().flat_map(replay::Host::rx_fds));
         if let Some(device) = &self.device {
             fds.extend(device.rx_fds(&self.queues_of(n)));
         }
@@ -187,7 +223,8 @@ impl Ingress {
 
     /// What tx inherits.
     pub(crate) fn tx_fds(&self) -> Vec<RawFd> {
-        let mut fds = self.socket.tx_fds();
+        let mut fds = self.socket.as_ref().map(ports::udp::Host::tx_fds).unwrap_or_default();
+        fds.extend(self.replay.iter().flat_map(replay::Host::tx_fds));
         if let Some(device) = &self.device {
             fds.extend(device.tx_fds());
         }

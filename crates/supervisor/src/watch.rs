@@ -4,6 +4,7 @@ use crate::death::{Cause, OurKill, oom_kills};
 use crate::instance::{AfterDrain, Phase};
 use crate::policy::Decision;
 use crate::start::Supervisor;
+use crate::stop::Mode;
 use arena::StageKind;
 use arena::counters::InferCounter;
 use arena::page::{Command, StagePage};
@@ -56,6 +57,11 @@ impl Supervisor {
         }
         self.open_queues();
         self.watch_neighbours(now_ns);
+        if self.mode == Mode::Running && self.holdings.ingress.is_finished() && self.holdings.arena.is_empty_of_frames()
+        {
+            tracing::info!("the input is read to its end, and every frame is answered");
+            self.stop(now_ns);
+        }
         self.patrol(now_ns);
         for unit in &self.units {
             if let Some(page) = self.holdings.arena.page(unit.id) {
