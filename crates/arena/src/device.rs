@@ -13,9 +13,11 @@
 //! until it comes back through RX or COMPLETION. An entry there whose word is not the queue's was claimed by a dead
 //! incarnation (or is an allegation that failed), and is stepped over.
 
-use crate::descriptor::{Descriptor, Table};
+use crate::descriptor::{Descriptor, Fate, FateKind, Table};
 use crate::held::Held;
+use crate::killpoint::{KillPoint, reach};
 use crate::owner::{Me, Owner, OwnerId};
+use crate::seeded::{Bug, planted};
 use crate::sync::Ordering;
 
 /// Most rx queues, and most tx queues.
@@ -75,9 +77,14 @@ impl Table<'_> {
     #[inline]
     pub fn post(&self, held: &Held, device: OwnerId, me: Me, posted: Posted) {
         let d = self.of(held);
-        d.posted_at.store(posted.word(), Ordering::Release);
+        if !planted(Bug::DeviceWordFirst) {
+            d.posted_at.store(posted.word(), Ordering::Release);
+        }
         let to = Me { id: device, incarnation: me.incarnation };
         d.owner.store(d.owner().taken_by(to).pack(), Ordering::Release);
+        if planted(Bug::DeviceWordFirst) {
+            d.posted_at.store(posted.word(), Ordering::Release);
+        }
     }
 
     /// Whether a device ring's entry names a buffer that was given to that queue. `index` may be any number.
@@ -94,6 +101,23 @@ impl Table<'_> {
             return None;
         }
         self.take(index, me)
+    }
+
+    /// Takes a head whose datagram a device queue has sent; the ring's consumer is stored afterwards. If nothing was to follow
+    /// ([`Posted::last`]), the frame is answered and settled first: whoever finds the entry after a death in between does the
+    /// same. Returns the head, and whether it was the last. `None`: the word is not this queue's.
+    #[inline]
+    pub fn complete(&self, index: u32, device: OwnerId, me: Me) -> Option<(Held, bool)> {
+        let d = self.get(index).filter(|_| self.is_with(index, device))?;
+        let last = d.posted().last;
+        let early = planted(Bug::ClaimedBeforeSettled).then(|| self.take(index, me)).flatten();
+        if last {
+            // Another fate stands there already, if the datagram was a status.
+            d.set_fate(Fate { kind: FateKind::Answered, reason: 0 });
+            d.settle();
+        }
+        reach(KillPoint::DeviceSettled);
+        early.or_else(|| self.take(index, me)).map(|held| (held, last))
     }
 
     /// Takes back what a dead incarnation gave to the queue and never posted. `producer`: the ring's, as the dead one left it.
@@ -137,6 +161,22 @@ mod tests {
         let back = table.claim(1, queue, next).unwrap();
         assert!(all[back.release() as usize].owner().is(next));
         assert!(table.claim(1, queue, next).is_none(), "a second time");
+    }
+
+    #[test]
+    fn the_last_datagram_settles_its_frame_and_no_other_does() {
+        let all = descriptors(2);
+        let table = Table::new(&all, 2);
+        let queue = OwnerId::device_tx(0);
+        for (index, last) in [(0, true), (1, false)] {
+            let held = table.take(index, ME).unwrap();
+            table.post(&held, queue, ME, Posted { position: index, last });
+            held.release();
+            let (held, was_last) = table.complete(index, queue, ME).unwrap();
+            assert_eq!((held.index(), was_last), (index, last));
+            assert_eq!((all[held.release() as usize].is_settled(), all[index as usize].fate().is_some()), (last, last));
+            assert!(table.complete(index, queue, ME).is_none(), "a second time");
+        }
     }
 
     #[test]

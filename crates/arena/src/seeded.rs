@@ -54,6 +54,10 @@ bugs! {
     JournalAdds = "journal_adds",
     /// Stepping over poison leaves the entry's lap as it was.
     StepOverKeepsLap = "step_over_keeps_lap",
+    /// A buffer's word names the device queue before its descriptor says where it was posted.
+    DeviceWordFirst = "device_word_first",
+    /// A head that a device has sent is mine before its frame is settled.
+    ClaimedBeforeSettled = "claimed_before_settled",
     /// No fence between announcing sleep and the last look at the inputs.
     SleepWithoutFence = "sleep_without_fence",
     /// The doorbell is looked at before the commit is visible.

@@ -2,6 +2,7 @@
 
 use arena::arena::Regions;
 use arena::descriptor::{Role, is_attached};
+use arena::device_ring::{DeviceRing, RingOffsets};
 use arena::reclaim::{Marks, Reclaimed, reclaim};
 use arena::region::HugePages;
 use arena::ring::Ring;
@@ -65,7 +66,7 @@ pub fn release(handles: Vec<Held>) -> Vec<u32> {
 
 pub struct World {
     pub arena: Arena,
-    _regions: Regions,
+    regions: Regions,
     control: *mut u8,
     used: usize,
 }
@@ -88,7 +89,7 @@ impl World {
         }
         .expect("mmap");
         let mut world =
-            Self { used: arena.layout().control_bytes as usize, arena, _regions: regions, control: control.cast() };
+            Self { used: arena.layout().control_bytes as usize, arena, regions: regions, control: control.cast() };
         // Ring ends are formatted, so what lies behind the last byte that is not zero is padding.
         let last = world.bytes().iter().rposition(|b| *b != 0).expect("a formatted arena");
         world.used = (last + 1).next_multiple_of(4096);
@@ -152,6 +153,17 @@ impl World {
         let found = self.arena.rings_where(|s| s.kind == kind && s.from == from && s.to == to);
         assert_eq!(found.len(), 1, "{kind:?} {from:?} -> {to:?}");
         found[0]
+    }
+
+    /// A device's ring of 8 entries, of 8 or 16 bytes each, in what a ring of ours leaves of its last page: it is set back with the
+    /// region. Its cursors stand shortly before the end of their 32 bits.
+    pub fn device_ring(&self, beside: &Ring<'_>, stride: usize) -> DeviceRing {
+        let page = self.arena.layout().ring_at(beside.id).expect("a ring") + 8192;
+        let at = RingOffsets { page, producer: 1024, consumer: 1088, flags: 1152, entries: 1216, stride };
+        let ring = DeviceRing::map(self.regions.control.rw.as_fd(), at, 8).expect("a mapping");
+        ring.set_producer(u32::MAX);
+        ring.set_consumer(u32::MAX);
+        ring
     }
 
     pub fn push_all(&self, ring: &Ring<'static>, me: Me, handles: Vec<Held>) {

@@ -7,7 +7,7 @@ use super::ffi::{self, RingKind};
 use super::{PLAIN_HEADERS, owners, split};
 use crate::udp::MAX_DATAGRAM;
 use crate::{Datagram, PortError, Reaped, Route, SendOutcome, Sent, TxPort};
-use arena::descriptor::{DataRange, Descriptor, Fate, FateKind};
+use arena::descriptor::{DataRange, Descriptor};
 use arena::device::Posted;
 use arena::device_ring::DeviceRing;
 use arena::killpoint::{KillPoint, reach};
@@ -123,15 +123,12 @@ impl Queue {
             let entry = split(self.completion.address(self.reaped)).map(|(index, _)| index);
             self.reaped = self.reaped.wrapping_add(1);
             // A word that is not the queue's: a dead incarnation had claimed it, and the sweep has handed it on.
-            let Some(index) = entry.filter(|index| table.is_with(*index, self.device)) else {
-                *faults += u64::from(entry.is_none());
-                continue;
-            };
-            let last = table.get(index).is_some_and(settle_if_last);
-            reach(KillPoint::DeviceSettled);
-            if let Some(held) = table.claim(index, self.device, me) {
-                self.posted = self.posted.saturating_sub(1);
-                done.push(Reaped { held, last });
+            match entry.and_then(|index| table.complete(index, self.device, me)) {
+                Some((held, last)) => {
+                    self.posted = self.posted.saturating_sub(1);
+                    done.push(Reaped { held, last });
+                }
+                None => *faults += u64::from(entry.is_none()),
             }
         }
         if self.reaped != before {
@@ -139,17 +136,6 @@ impl Queue {
             self.completion.set_consumer(self.reaped);
         }
     }
-}
-
-/// Records that nothing more is owed to the frame's sender, if its last datagram has been sent.
-fn settle_if_last(d: &Descriptor) -> bool {
-    let last = d.posted().last;
-    if last {
-        // Another fate stands there already, if the datagram was a status.
-        d.set_fate(Fate { kind: FateKind::Answered, reason: 0 });
-        d.settle();
-    }
-    last
 }
 
 impl TxPort for AfXdpTx {
