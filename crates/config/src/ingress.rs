@@ -172,13 +172,14 @@ impl Limits {
         let packets = self.max_frame_bytes.div_ceil(ingress.max_datagram_bytes - REQUEST_HEADER_BYTES);
         let share = arena.buffers / gateways;
         if packets > share {
-            let among = if gateways > 1 { format!(" give each of {gateways} rx-gateways") } else { String::new() };
+            let among =
+                if gateways > 1 { format!(", {share} for each of {gateways} rx-gateways") } else { String::new() };
             let least = packets.saturating_mul(gateways).next_power_of_two();
             return Err(at.error(
                 "limits.max_frame_bytes",
                 &format!(
-                    "= {} takes {packets} buffers, more than [arena] buffers ={among} {share}",
-                    self.max_frame_bytes
+                    "= {} takes {packets} buffers, more than [arena] buffers = {}{among}",
+                    self.max_frame_bytes, arena.buffers
                 ),
                 format!("write less, or [arena] buffers = {least}"),
             ));

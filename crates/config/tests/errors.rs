@@ -55,6 +55,23 @@ const CASES: &[(&str, &str)] = &[
         "4:9: [pipeline] cores names 2 cores for infer, which has instances = 1; write one core per instance of infer",
     ),
     (
+        "[pipeline]\ncores = { supervisor = 0, rx_gateway = [1, 2], preprocess = [2], infer = [3], tx = 1 }",
+        "4:9: [pipeline] cores names 2 cores for rx_gateway, which has instances = 1; \
+             write one core per instance of rx_gateway",
+    ),
+    (
+        "[pipeline]\ncores = { supervisor = 0, rx_gateway = 1, preprocess = [2], infer = [3], tx = 1 }\n\
+         [rx_gateway]\ninstances = 2",
+        "4:9: [pipeline] cores names 1 core for rx_gateway, which has instances = 2; \
+             write one core per instance of rx_gateway",
+    ),
+    ("[rx_gateway]\ninstances = 17", "4:13: [rx_gateway] instances = 17 is out of range; write a value from 1 to 16"),
+    (
+        "[limits]\nmax_frame_bytes = 16777216\n[rx_gateway]\ninstances = 4",
+        "4:19: [limits] max_frame_bytes = 16777216 takes 5243 buffers, more than [arena] buffers = 16384, 4096 for \
+             each of 4 rx-gateways; write less, or [arena] buffers = 32768",
+    ),
+    (
         "[arena]\nslots = 10000",
         "4:9: [arena] slots = 10000 is more than [rings] capacity = 8192; \
              write at most 8192, or raise [rings] capacity",
