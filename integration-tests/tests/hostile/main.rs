@@ -120,10 +120,14 @@ fn assert_right(client: &Client, hit: &[u64]) {
 }
 
 fn suffer(name: &str, targets: &[Target], rounds: u64) -> Told {
+    suffer_with(name, "", targets, rounds)
+}
+
+fn suffer_with(name: &str, more: &str, targets: &[Target], rounds: u64) -> Told {
     let seed = number("FLUMEWAY_SEED", 0x00c0_ffee);
     let rounds = number("FLUMEWAY_ROUNDS", rounds);
     // Slow enough for frames to be everywhere at each blow; without huge pages, since those cannot be written through a file.
-    let text = config("delay\"\ndelay_us = \"1700", "").replace("\"1700\"", "1700");
+    let text = config("delay\"\ndelay_us = \"1700", more).replace("\"1700\"", "1700");
     let text = text.replace("[arena]\n", "[arena]\nhugepages = \"off\"\n");
     let pipeline = Pipeline::start(name, &text);
     let supervisor = pipeline.status()["pid"].as_u64().expect("a pid") as u32;
@@ -187,6 +191,13 @@ fn pages() {
 #[test]
 fn everything() {
     let told = suffer("hostile-everything", &Target::ALL, 140);
+    assert!(told.poisons > 0 && told.repairs > 0 && told.restored > 0);
+}
+
+/// With a second rx-gateway there are words that name a gateway which is not the buffer's own.
+#[test]
+fn everything_with_two_gateways() {
+    let told = suffer_with("hostile-gateways", "[rx_gateway]\ninstances = 2\n", &Target::ALL, 140);
     assert!(told.poisons > 0 && told.repairs > 0 && told.restored > 0);
 }
 
