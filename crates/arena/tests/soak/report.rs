@@ -70,7 +70,7 @@ impl Report {
         for (n, row) in self.kills.iter().enumerate() {
             let name = GEOMETRY
                 .instance(OwnerId(OwnerId::FIRST_STAGE + n as u8))
-                .map_or_else(String::new, arena::Instance::name);
+                .map_or_else(String::new, |instance| instance.name(1));
             print!("{name:>14}");
             for kills in row {
                 print!("{kills:>12}");
