@@ -222,3 +222,21 @@ fn a_policy_that_denies_drops_what_is_ours_alone() {
         }
     }
 }
+
+#[test]
+fn each_rule_of_a_full_list_can_be_the_one_that_decides() {
+    let of = |n: usize| [11, (n >> 8) as u8, n as u8, 1];
+    let deny = |n: usize| AclRule {
+        source: format!("11.{}.{}.0/24", n >> 8, n as u8).parse().ok(),
+        ..AclRule::all(AclAction::Deny)
+    };
+    let acl = compiled(&(0..acl::BITS).map(deny).collect::<Vec<_>>(), AclAction::Allow);
+    let Some(mut program) = load(&filter(&acl)) else { return };
+    let from = |source| frames::ethernet(OWN_MAC, &[], IPV4, &frames::ipv4(source, LOCAL, 5, 0, UDP, &request()));
+    for n in 0..acl::BITS {
+        assert_eq!(run(&mut program, &from(of(n))), Drop, "rule {n}");
+    }
+    assert_eq!(run(&mut program, &from(of(acl::BITS))), Pass);
+    let counters = program.counters().expect("counters");
+    assert_eq!((counters.hits, counters.policy_hits), (vec![1; acl::BITS], 1));
+}
