@@ -83,12 +83,17 @@ impl Replay {
         Ok(it)
     }
 
-    pub(crate) fn check(&self, at: &Origin, driver: Driver) -> Result<(), ConfigError> {
+    /// `gateways`: how many instances of rx-gateway there are.
+    pub(crate) fn check(&self, at: &Origin, driver: Driver, gateways: u32) -> Result<(), ConfigError> {
         if let Speed::PerS(packets) = self.speed {
             at.in_range("replay.speed", packets, 1..=MAX_PER_S)?;
         }
         if driver != Driver::Replay {
             return Ok(());
+        }
+        if gateways > 1 {
+            let problem = format!("= {gateways} with [ingress] driver = \"replay\": one file is read by one gateway");
+            return Err(at.error("rx_gateway.instances", &problem, "write 1"));
         }
         let required = |key: &str, path: &Option<PathBuf>, remedy: &str| match path {
             Some(_) => Ok(()),
@@ -128,6 +133,14 @@ mod tests {
             assert_eq!(Pipeline::from_json(pipeline.to_json().as_bytes()).unwrap().replay, pipeline.replay);
         }
         load("udp", "").unwrap();
+    }
+
+    #[test]
+    fn one_gateway_reads_the_file() {
+        let both = "input = \"a\"\noutput = \"b\"\n[rx_gateway]\ninstances = ";
+        load("replay", &format!("{both}1")).unwrap();
+        let error = load("replay", &format!("{both}2")).unwrap_err();
+        assert!(error.contains("one gateway; write 1"), "{error}");
     }
 
     #[test]

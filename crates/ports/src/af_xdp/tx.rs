@@ -7,7 +7,7 @@ use super::ffi::{self, RingKind};
 use super::{PLAIN_HEADERS, owners, split};
 use crate::udp::MAX_DATAGRAM;
 use crate::{Datagram, PortError, Reaped, Route, SendOutcome, Sent, TxPort};
-use arena::descriptor::{DataRange, Descriptor};
+use arena::descriptor::{DataRange, Descriptor, Table};
 use arena::device::Posted;
 use arena::device_ring::DeviceRing;
 use arena::killpoint::{KillPoint, reach};
@@ -115,6 +115,20 @@ impl Queue {
         }
     }
 
+    /// Steps over the completions that a dead incarnation claimed and did not live to consume; entries are claimed in order. Later
+    /// they would be taken for those of the next frame in the same buffer.
+    fn skip_claimed(&mut self, table: Table<'_>) {
+        let waiting = self.completion.producer().wrapping_sub(self.reaped).min(self.completion.capacity());
+        for _ in 0..waiting {
+            let entry = split(self.completion.address(self.reaped));
+            if entry.is_some_and(|(index, _)| table.is_with(index, self.device)) {
+                break;
+            }
+            self.reaped = self.reaped.wrapping_add(1);
+        }
+        self.completion.set_consumer(self.reaped);
+    }
+
     /// Takes back what has been sent.
     fn reap(&mut self, arena: &Arena, me: Me, done: &mut Vec<Reaped>, faults: &mut u64) {
         let (table, before) = (arena.table(), self.reaped);
@@ -145,6 +159,7 @@ impl TxPort for AfXdpTx {
     fn take_unposted(&mut self, heads: &mut Vec<Held>) {
         let (table, me) = (self.arena.table(), self.me);
         for queue in &mut self.queues {
+            queue.skip_claimed(table);
             table.take_unposted(queue.device, queue.produced, me, heads);
             let with = |d: &Descriptor| d.owner().id == queue.device;
             queue.posted = table.iter().take(table.buffers() as usize).filter(|(_, d)| with(d)).count() as u32;
@@ -186,7 +201,7 @@ impl TxPort for AfXdpTx {
         outcomes.fill(SendOutcome::Later);
         let table = self.arena.table();
         let mut touched = [false; arena::device::MAX_QUEUES as usize];
-        for (datagram, outcome) in datagrams.iter().zip(outcomes.iter_mut()) {
+        for (datagram, outcome) in datagrams.iter().zip(outcomes.iter_mut()).take(BURST) {
             let len = datagram.first.len() as u32;
             let inside = u64::from(datagram.offset) + u64::from(len) <= BUFFER_BYTES;
             let Some(link) = datagram.link.filter(|_| inside && len > 0 && datagram.second.is_empty()) else {

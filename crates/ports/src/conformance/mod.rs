@@ -22,6 +22,7 @@ pub mod refind;
 pub mod send;
 
 use crate::{Received, Refound, RxPort, TxPort};
+use arena::arena::Regions;
 use arena::meta::{Address, Link};
 use arena::region::HugePages;
 use arena::topology::RX;
@@ -127,6 +128,14 @@ macro_rules! conformance_suite {
 /// # Panics
 /// If there is no memory for it.
 pub fn arena() -> Arena {
+    arena_and_regions().0
+}
+
+/// The same, and its regions, for drivers that need them.
+///
+/// # Panics
+/// If there is no memory for it.
+pub fn arena_and_regions() -> (Arena, Regions) {
     let geometry = Geometry {
         buffers: 1024,
         slots: 2,
@@ -140,7 +149,8 @@ pub fn arena() -> Arena {
     };
     let (_, regions) = Arena::create(geometry, HugePages::Off).expect("a small arena");
     let packets = Some((regions.packets.rw.as_fd(), true));
-    Arena::attach(regions.control.rw.as_fd(), packets, None, None).expect("the arena that was just created")
+    let arena = Arena::attach(regions.control.rw.as_fd(), packets, None, None);
+    (arena.expect("the arena that was just created"), regions)
 }
 
 /// Buffers in hand of one incarnation. Given up, as by a process that ends, when dropped.
