@@ -236,13 +236,23 @@ impl Host {
 
     /// What the gateway that serves `queues` inherits, in their order: the receiving socket of each.
     pub fn rx_fds(&self, queues: &[u32]) -> Vec<RawFd> {
-        let of = |queue: &u32| self.pairs.iter().find(|p| p.queue == *queue);
-        queues.iter().filter_map(of).map(|p| p.rx.as_raw_fd()).collect()
+        self.rx_descriptors(queues).iter().map(AsRawFd::as_raw_fd).collect()
     }
 
     /// What tx inherits: the sending socket of each queue.
     pub fn tx_fds(&self) -> Vec<RawFd> {
-        self.pairs.iter().map(|p| p.tx.as_raw_fd()).collect()
+        self.tx_descriptors().iter().map(AsRawFd::as_raw_fd).collect()
+    }
+
+    /// The descriptors of [`Host::rx_fds`], for whoever duplicates them.
+    pub fn rx_descriptors(&self, queues: &[u32]) -> Vec<BorrowedFd<'_>> {
+        let of = |queue: &u32| self.pairs.iter().find(|p| p.queue == *queue);
+        queues.iter().filter_map(of).map(|p| p.rx.as_fd()).collect()
+    }
+
+    /// The descriptors of [`Host::tx_fds`], for whoever duplicates them.
+    pub fn tx_descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        self.pairs.iter().map(|p| p.tx.as_fd()).collect()
     }
 }
 

@@ -160,7 +160,12 @@ impl Queue {
         fits.then_some((index, DataRange { offset, len }))
     }
 
+    /// The packet at `position` need not be found again. One that is recorded before its turn leaves an entry that names nothing:
+    /// the ring's consumer cannot pass those before it yet.
     fn mark(&mut self, position: u32) {
+        if position != self.consumed {
+            self.rx.set(position, u64::MAX, 0);
+        }
         let at = (position & (self.rx.capacity() - 1)) as usize;
         self.recorded[at] = true;
         let before = self.consumed;
