@@ -152,7 +152,7 @@ impl Pipeline {
         self.arena.check(at, &self.rings)?;
         self.ingress.check(at)?;
         self.af_xdp.check(at)?;
-        self.replay.check(at, self.ingress.driver, self.rx_gateway.instances)?;
+        self.replay.check(at, self.ingress.driver)?;
         if self.ingress.driver == Driver::Replay && self.rx_gateway.instances != 1 {
             let problem = format!(
                 "= {} with [ingress] driver = \"replay\", whose file has one reader",

@@ -83,17 +83,12 @@ impl Replay {
         Ok(it)
     }
 
-    /// `gateways`: how many instances of rx-gateway there are.
-    pub(crate) fn check(&self, at: &Origin, driver: Driver, gateways: u32) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self, at: &Origin, driver: Driver) -> Result<(), ConfigError> {
         if let Speed::PerS(packets) = self.speed {
             at.in_range("replay.speed", packets, 1..=MAX_PER_S)?;
         }
         if driver != Driver::Replay {
             return Ok(());
-        }
-        if gateways > 1 {
-            let problem = format!("= {gateways} with [ingress] driver = \"replay\": one file is read by one gateway");
-            return Err(at.error("rx_gateway.instances", &problem, "write 1"));
         }
         let required = |key: &str, path: &Option<PathBuf>, remedy: &str| match path {
             Some(_) => Ok(()),
@@ -140,7 +135,7 @@ mod tests {
         let both = "input = \"a\"\noutput = \"b\"\n[rx_gateway]\ninstances = ";
         load("replay", &format!("{both}1")).unwrap();
         let error = load("replay", &format!("{both}2")).unwrap_err();
-        assert!(error.contains("one gateway; write 1"), "{error}");
+        assert!(error.contains("one reader; write 1"), "{error}");
     }
 
     #[test]

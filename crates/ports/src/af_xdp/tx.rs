@@ -237,3 +237,39 @@ impl TxPort for AfXdpTx {
         self.queues[0].socket.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arena::descriptor::Role;
+    use arena::device_ring::RingOffsets;
+    use arena::owner::Owner;
+    use rustix::fs::MemfdFlags;
+
+    /// A ring in memory, and another end of it.
+    fn ring(stride: usize) -> [DeviceRing; 2] {
+        let memory = rustix::fs::memfd_create("ring", MemfdFlags::CLOEXEC).unwrap();
+        rustix::fs::ftruncate(&memory, 8192).unwrap();
+        let at = RingOffsets { page: 0, producer: 0, consumer: 64, flags: 128, entries: 192, stride };
+        [(); 2].map(|()| DeviceRing::map(memory.as_fd(), at, 8).unwrap())
+    }
+
+    #[test]
+    fn completions_that_a_dead_incarnation_claimed_are_not_those_of_the_next_frame() {
+        let (device, me) = (OwnerId::device_tx(0), Me { id: OwnerId(2), incarnation: 7 });
+        let word = |id| Owner { id, incarnation: 6, seq: 1 };
+        let all: Vec<_> = [me.id, me.id, device].iter().map(|id| Descriptor::new(word(*id), Role::Head)).collect();
+        let table = Table::new(&all, 3);
+        let ([tx, _], [completion, kernel]) = (ring(16), ring(8));
+        for index in 0..3 {
+            kernel.set(index, u64::from(index) * BUFFER_BYTES, 0);
+        }
+        kernel.set_producer(3);
+        let socket = rustix::fs::memfd_create("socket", MemfdFlags::CLOEXEC).unwrap();
+        let mut queue = Queue { socket, tx, completion, device, number: 0, produced: 0, reaped: 0, posted: 0 };
+        queue.skip_claimed(table);
+        assert_eq!((queue.reaped, kernel.consumer()), (2, 2), "what the device has yet to give back stays");
+        queue.skip_claimed(table);
+        assert_eq!(queue.reaped, 2);
+    }
+}

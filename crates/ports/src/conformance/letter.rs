@@ -105,7 +105,9 @@ pub(super) fn done(hand: &mut Hand<'_>, letters: Vec<Letter>) {
 
 /// Hands the letters over. A posted one counts as sent here; [`settle`] gets its head back.
 pub(super) fn hand_over(port: &mut dyn TxPort, arena: &Arena, letters: &mut [Letter]) -> Vec<SendOutcome> {
-    letters.iter_mut().for_each(|letter| letter.prepare(port, arena));
+    for letter in letters.iter_mut() {
+        letter.prepare(port, arena);
+    }
     let datagrams: Vec<_> = letters.iter().map(|l| l.datagram(arena)).collect();
     let mut outcomes = vec![SendOutcome::Failed; letters.len()];
     port.send(&datagrams, &mut outcomes).expect("the driver sends");

@@ -1,6 +1,8 @@
 //! The cursors, in memory that outlives the stages. What a page says is an allegation: a wrong number reads as nothing, or as
 //! the end of the file.
 
+#![allow(clippy::disallowed_types, reason = "the words of this driver's own pages, from `arena::sync`")]
+
 use super::{BURST, SLOTS};
 use arena::descriptor::DataRange;
 use arena::sync::{AtomicU64, Ordering};

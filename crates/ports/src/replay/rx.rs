@@ -283,14 +283,12 @@ impl RxPort for ReplayRx {
             if due_ns > now {
                 break;
             }
-            match self.hand_out(offset)? {
-                Some(received) => out.push(received),
+            let Some(received) = self.hand_out(offset)? else {
                 // The file has become shorter meanwhile.
-                None => {
-                    self.next = Next::Unknown;
-                    break;
-                }
-            }
+                self.next = Next::Unknown;
+                break;
+            };
+            out.push(received);
         }
         let got = out.len() - before;
         if got > 0 {

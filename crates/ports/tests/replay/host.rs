@@ -49,7 +49,9 @@ fn replay(records: &[Vec<u8>], options: &RxOptions) -> (Vec<(Vec<u8>, Standing, 
         }
     }
     port.withdraw(&mut free);
-    free.into_iter().for_each(|held| _ = held.release());
+    for held in free {
+        let _ = held.release();
+    }
     (seen, host.progress())
 }
 
@@ -178,7 +180,9 @@ fn the_port_sleeps_until_a_packet_is_due() {
         }
     }
     port.withdraw(&mut free);
-    free.into_iter().for_each(|held| _ = held.release());
+    for held in free {
+        let _ = held.release();
+    }
 }
 
 #[test]
