@@ -5,7 +5,7 @@
 //! that a word which names the queue always means that the entry was never claimed.
 
 use super::ffi::{self, RingKind};
-use super::{MAX_FRAME, split};
+use super::split;
 use crate::ethernet::{Seen, look};
 use crate::udp::UdpRx;
 use crate::{PortError, Received, Refound, RxPort, Standing};
@@ -24,6 +24,8 @@ const POSITION_BITS: u32 = 24;
 const SOCKET: u32 = 0xff;
 /// How often the ordinary socket is asked while nothing comes by the device; a sleeping stage is woken by it.
 const SOCKET_EVERY_NS: u64 = 200_000;
+/// While packets come by the device at each turn, the ordinary socket is asked at every so many: what waits there must not starve.
+const SOCKET_EVERY_TURNS: u32 = 64;
 /// How often the kernel's own counters are read.
 const STATISTICS_EVERY_NS: u64 = 100_000_000;
 
@@ -55,6 +57,8 @@ pub struct AfXdpRx {
     next_queue: usize,
     socket: UdpRx,
     socket_asked_ns: u64,
+    /// Turns that brought packets by the device since the socket was asked.
+    busy_turns: u32,
     wake: OwnedFd,
     arena: Arena,
     me: Me,
@@ -110,6 +114,7 @@ impl AfXdpRx {
             next_queue: 0,
             socket,
             socket_asked_ns: 0,
+            busy_turns: 0,
             wake,
             arena: arena.clone(),
             me,
@@ -156,7 +161,7 @@ impl Queue {
     fn entry(&self, position: u32) -> Option<(u32, DataRange)> {
         let (index, offset) = split(self.rx.address(position))?;
         let len = u16::try_from(self.rx.length(position)).ok()?;
-        let fits = u64::from(offset) + u64::from(len) <= BUFFER_BYTES && u32::from(len) <= MAX_FRAME + 22;
+        let fits = u64::from(offset) + u64::from(len) <= BUFFER_BYTES;
         fits.then_some((index, DataRange { offset, len }))
     }
 
@@ -246,6 +251,31 @@ impl AfXdpRx {
     }
 }
 
+impl AfXdpRx {
+    /// Receives from the ordinary socket, if it is due.
+    fn ask_socket(&mut self, out: &mut Vec<Received>, max: usize, busy: bool) -> Result<usize, PortError> {
+        if busy {
+            self.busy_turns += 1;
+            if self.busy_turns < SOCKET_EVERY_TURNS {
+                return Ok(0);
+            }
+        }
+        let now = now_ns();
+        if !busy && now.wrapping_sub(self.socket_asked_ns) < SOCKET_EVERY_NS {
+            return Ok(0);
+        }
+        self.busy_turns = 0;
+        let from = out.len();
+        let got = self.socket.receive(out, max)?;
+        // After something, something more: do not wait.
+        self.socket_asked_ns = if got > 0 { 0 } else { now };
+        for received in &mut out[from..] {
+            received.position |= SOCKET << POSITION_BITS;
+        }
+        Ok(got)
+    }
+}
+
 impl RxPort for AfXdpRx {
     fn refind(&mut self, found: &mut Vec<Refound>) {
         self.socket.refind(found);
@@ -322,20 +352,8 @@ impl RxPort for AfXdpRx {
         }
         if got > 0 {
             reach(KillPoint::Received);
-            return Ok(got);
         }
-        let now = now_ns();
-        if now.wrapping_sub(self.socket_asked_ns) < SOCKET_EVERY_NS {
-            return Ok(0);
-        }
-        let from = out.len();
-        got = self.socket.receive(out, max)?;
-        // After something, something more: do not wait.
-        self.socket_asked_ns = if got > 0 { 0 } else { now };
-        for received in &mut out[from..] {
-            received.position |= SOCKET << POSITION_BITS;
-        }
-        Ok(got)
+        Ok(got + self.ask_socket(out, max - got, got > 0)?)
     }
 
     fn recorded(&mut self, position: u32) {
