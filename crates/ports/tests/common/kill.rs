@@ -6,7 +6,7 @@
 
 use arena::arena::Regions;
 use arena::descriptor::{DataRange, Fate, FateKind};
-use arena::killpoint::{KillPoint, arm_from};
+use arena::killpoint::{KillPoint, arm_from, reach};
 use arena::layout::DATA_OFFSET;
 use arena::meta::Address;
 use arena::region::inherited;
@@ -205,6 +205,8 @@ fn sender(mut orders: Orders, mut port: Box<dyn TxPort>, link: arena::meta::Link
         let mut outcomes = [SendOutcome::Later; BATCH];
         port.send(&datagrams, &mut outcomes[..datagrams.len()]).expect("the driver sends");
         drop(datagrams);
+        // The driver has answered, and nothing of that stands in the words yet.
+        reach(KillPoint::InHand);
         for (held, outcome) in heads.into_iter().zip(outcomes) {
             match outcome {
                 SendOutcome::Later => open.push(held),
