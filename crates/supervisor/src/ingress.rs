@@ -193,11 +193,15 @@ impl Ingress {
         self.replay.as_ref().is_some_and(replay::Host::is_finished)
     }
 
-    /// Every stage has ended.
-    pub(crate) fn close(&self) {
-        if let Some(Err(error)) = self.replay.as_ref().map(replay::Host::close) {
-            tracing::error!(%error, "the output capture may end with half a reply");
-        }
+    /// Every stage has ended; says what was wrong with the files.
+    pub(crate) fn close(&self) -> Vec<String> {
+        let Some(replay) = &self.replay else { return Vec::new() };
+        let cut = replay.close().err().map(|e| format!("the output capture may end with half a reply: {e}"));
+        let damaged = replay.progress().damaged_at;
+        let damaged = damaged.map(|at| {
+            format!("the input capture makes no sense from byte {at} on, and what follows was not replayed; cut it there, or capture again")
+        });
+        cut.into_iter().chain(damaged).collect()
     }
 
     fn queues_of(&self, gateway: usize) -> Vec<u32> {

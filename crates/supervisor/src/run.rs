@@ -133,7 +133,7 @@ impl Supervisor {
 
     /// No process is left: the final account.
     fn finish(&mut self) -> Exit {
-        self.holdings.ingress.close();
+        self.problems.extend(self.holdings.ingress.close());
         let ledger = ledger_json(&self.holdings.arena);
         if ledger["balanced"] != json!(true) {
             self.problems.push("the ledger does not balance".to_owned());
