@@ -33,6 +33,8 @@ counters! {
         Admitted = "admitted",
         /// Frames whose record did not match its checksum.
         Damaged = "damaged",
+        /// Entries of a device's ring that named nothing of this pipeline's.
+        DeviceFaults = "device_faults",
     }
 }
 
@@ -103,6 +105,8 @@ counters! {
         Silent = "silent",
         /// Frames whose record did not match its checksum.
         Damaged = "damaged",
+        /// Entries of a device's ring that named nothing of this pipeline's.
+        DeviceFaults = "device_faults",
     }
 }
 

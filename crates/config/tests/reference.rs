@@ -146,3 +146,13 @@ fn the_live_marks_in_the_documentation_are_the_live_keys() {
     }
     assert_eq!(live, config::LIVE_KEYS.iter().map(|key| (*key).to_owned()).collect());
 }
+
+#[test]
+fn the_examples_are_configurations() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/examples");
+    let files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(!files.is_empty());
+    for file in files {
+        Pipeline::load(&file).unwrap_or_else(|error| panic!("{error}"));
+    }
+}

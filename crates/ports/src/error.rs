@@ -34,7 +34,7 @@ pub enum PortError {
     },
     /// No AF_XDP in this kernel.
     #[error(
-        "this kernel has no AF_XDP (CONFIG_XDP_SOCKETS); write driver = \"udp\", or boot a kernel of 5.11 or later that has it"
+        "this kernel has no AF_XDP (CONFIG_XDP_SOCKETS); write driver = \"udp\", or boot a kernel of 5.12 or later that has it"
     )]
     NoAfXdp,
     /// The supervisor lacks privilege.
@@ -106,10 +106,14 @@ pub enum PortError {
     #[error(transparent)]
     Xdp(#[from] crate::xdp::XdpError),
     /// The driver copies.
-    #[error("{interface}: its driver has no zero copy for AF_XDP; write [af_xdp] zero_copy = \"auto\" or \"off\"")]
+    #[error(
+        "{interface}: its driver has no zero copy for AF_XDP ({source}); write [af_xdp] zero_copy = \"auto\" or \"off\""
+    )]
     NoZeroCopy {
         /// Interface.
         interface: String,
+        /// The kernel's answer.
+        source: Errno,
     },
     /// The packets cannot be pinned.
     #[error(

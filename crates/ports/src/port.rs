@@ -92,6 +92,11 @@ pub trait RxPort {
     /// The packet at `position` stands in the arena's words now and need not be found again.
     fn recorded(&mut self, position: u32);
 
+    /// Entries of a device's ring, since this was last asked, that named nothing of this pipeline's.
+    fn take_faults(&mut self) -> u64 {
+        0
+    }
+
     /// Takes all offered buffers back (before parking). What a device has stays with it: the successor goes on with its ring.
     fn withdraw(&mut self, free: &mut Vec<Held>);
 
@@ -191,6 +196,11 @@ pub trait TxPort {
 
     /// Heads that the device has sent since the last call, appended to `done` (within its capacity).
     fn reap(&mut self, _done: &mut Vec<Reaped>) {}
+
+    /// Entries of a device's ring, since this was last asked, that named nothing of this pipeline's.
+    fn take_faults(&mut self) -> u64 {
+        0
+    }
 
     /// Whether something is still with the device: [`TxPort::reap`] is to be called again, without being woken.
     fn is_pending(&self) -> bool {

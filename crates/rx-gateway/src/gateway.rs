@@ -357,6 +357,7 @@ impl Live {
             let dropped = self.port.dropped();
             let counter = &cx.page.counters[RxCounter::KernelDropped as usize];
             counter.store(counter.load(Ordering::Relaxed).max(dropped), Ordering::Relaxed);
+            cx.page.add(RxCounter::DeviceFaults as usize, self.port.take_faults());
             cx.page.counters[RxCounter::StreamsEvicted as usize].store(self.streams.evicted, Ordering::Relaxed);
         }
         let mut ended = Ok(());

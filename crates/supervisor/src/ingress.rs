@@ -80,7 +80,12 @@ pub fn examine(pipeline: &Pipeline) -> Result<Examined, PortError> {
     let udp = |reasons| Examined { driver: Driver::Udp, reasons, interface: None };
     match pipeline.ingress.driver {
         Driver::Udp => Ok(udp(Vec::new())),
-        Driver::Replay => Ok(Examined { driver: Driver::Replay, reasons: Vec::new(), interface: None }),
+        Driver::Replay => {
+            if let Some(input) = &pipeline.replay.input {
+                replay::examine(input)?;
+            }
+            Ok(Examined { driver: Driver::Replay, reasons: Vec::new(), interface: None })
+        }
         Driver::AfXdp => {
             let found = options(pipeline).and_then(|o| af_xdp::examine(&o))?;
             Ok(Examined { driver: Driver::AfXdp, reasons: Vec::new(), interface: Some(found) })
@@ -274,13 +279,14 @@ impl Ingress {
     /// Driver, interface, filter and access list as the status shows them.
     pub(crate) fn report(&mut self, pipeline: &Pipeline, arena: &Arena) -> Value {
         let filter = self.device.as_mut().and_then(|device| device.counters().ok()).map(|now| sum(&self.before, &now));
-        let hits = |cell: usize, in_filter: Option<u64>| {
-            let in_stages = arena.gateways().filter_map(|page| page.acl_hits.get(cell));
-            in_stages.fold(in_filter.unwrap_or(0), |sum, cell| sum.wrapping_add(cell.load(Ordering::Relaxed)))
+        // Beside a filter rx-gateway applies the list once more to what the kernel's socket serves: not counted twice here.
+        let in_stages = |cell: usize| {
+            let cells = arena.gateways().filter_map(|page| page.acl_hits.get(cell));
+            cells.fold(0_u64, |sum, cell| sum.wrapping_add(cell.load(Ordering::Relaxed)))
         };
         let rules = pipeline.ingress.acl.iter().enumerate().map(|(n, rule)| {
             let in_filter = filter.as_ref().and_then(|f| f.hits.get(n).copied());
-            json!({ "rule": rule.to_string(), "hits": hits(n, in_filter) })
+            json!({ "rule": rule.to_string(), "hits": in_filter.unwrap_or_else(|| in_stages(n)), "hits_in_rx_gateway": in_stages(n) })
         });
         json!({
             "driver": pipeline.ingress.driver.word(),
@@ -296,7 +302,7 @@ impl Ingress {
             })),
             "access_list": rules.collect::<Vec<_>>(),
             "policy": pipeline.ingress.acl_policy.word(),
-            "policy_hits": hits(ACL_CELLS - 1, filter.as_ref().map(|f| f.policy_hits)),
+            "policy_hits": filter.as_ref().map_or_else(|| in_stages(ACL_CELLS - 1), |f| f.policy_hits),
         })
     }
 }

@@ -89,6 +89,7 @@ impl Live {
         let mut reaped = std::mem::take(&mut device.reaped);
         device.port.reap(&mut reaped);
         let n = reaped.len();
+        cx.page.add(TxCounter::DeviceFaults as usize, device.port.take_faults());
         let mut ended = Ok(());
         for Reaped { held, last } in reaped.drain(..) {
             if ended.is_err() {

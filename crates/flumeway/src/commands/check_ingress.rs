@@ -1,9 +1,10 @@
 //! What `check` says of the interface: which driver it would be, on which queues, and what to set there.
 
-use config::Pipeline;
+use config::{Driver, Pipeline};
 use ports::PortError;
 use ports::xdp::Interface;
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use supervisor::Examined;
 
 /// The driver that a start would take, or why the one that is named cannot serve.
@@ -36,6 +37,12 @@ impl Ingress {
                     interface.rx_queues,
                 ));
                 lines.extend(advice(pipeline, interface, queues).into_iter().map(|a| format!("  advice: {a}")));
+            }
+            None if examined.driver == Driver::Replay => {
+                let path =
+                    |path: &Option<PathBuf>| path.as_deref().map(|p| p.display().to_string()).unwrap_or_default();
+                let (input, output) = (path(&pipeline.replay.input), path(&pipeline.replay.output));
+                lines.push(format!("  replay: {input} in, {output} out"));
             }
             None => lines.push("  udp: the kernel's sockets".to_owned()),
         }
@@ -90,9 +97,6 @@ fn advice(pipeline: &Pipeline, interface: &Interface, queues: &[u32]) -> Vec<Str
              ethtool -K {name} rxvlan off"
         ));
     }
-    if let Some(installed) = &interface.xdp {
-        advice.push(format!("{name} has an XDP program (id {}), and a start would be refused", installed.program));
-    }
     if pipeline.af_xdp.busy_poll_us > 0 {
         advice.push(format!(
             "busy polling spares interrupts only with: echo 2 > /sys/class/net/{name}/napi_defer_hard_irqs; \
@@ -105,7 +109,7 @@ fn advice(pipeline: &Pipeline, interface: &Interface, queues: &[u32]) -> Vec<Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use config::{Driver, Engine};
+    use config::Engine;
 
     fn interface() -> Interface {
         Interface {

@@ -10,6 +10,7 @@ use crate::xdp::{Attached, Counters, Filter, Interface, Mode, Program, XdpError}
 use acl::Compiled;
 use arena::region::Mapping;
 use rustix::process::{Resource, Rlimit};
+use rustix::thread::CapabilitySet;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
@@ -75,6 +76,13 @@ pub struct Host {
 pub fn examine(options: &Options) -> Result<(Interface, Vec<u32>), PortError> {
     let interface = Interface::find(&options.interface)?;
     let name = || interface.name.clone();
+    let needed = CapabilitySet::NET_RAW | CapabilitySet::NET_ADMIN | CapabilitySet::BPF;
+    if !rustix::thread::capabilities(None).is_ok_and(|has| has.effective.contains(needed)) {
+        return Err(PortError::NotPermitted);
+    }
+    if let Some(other) = interface.xdp {
+        return Err(other.occupies(&interface).into());
+    }
     if !interface.is_up {
         return Err(PortError::Down { interface: name() });
     }
@@ -84,6 +92,9 @@ pub fn examine(options: &Options) -> Result<(Interface, Vec<u32>), PortError> {
     let queues = options.queues.clone().unwrap_or_else(|| (0..interface.rx_queues).collect());
     if let Some(queue) = queues.iter().find(|q| **q >= interface.rx_queues) {
         return Err(PortError::NoQueue { interface: name(), queue: *queue });
+    }
+    if let Some(queue) = queues.iter().find(|q| super::owners(**q).is_none()) {
+        return Err(PortError::Queue { queue: *queue });
     }
     addresses(&interface, options.listen)?;
     Ok((interface, queues))
@@ -155,7 +166,8 @@ impl Host {
                 Err(error) => return Err(error),
             }
         }
-        Err(PortError::NoZeroCopy { interface: interface.name })
+        // There is always a way, and the last one's error is returned above.
+        Err(PortError::NoZeroCopy { interface: interface.name, source: rustix::io::Errno::NOTSUP })
     }
 
     fn attempt(

@@ -65,8 +65,8 @@ pub struct AfXdpRx {
     verify_checksums: bool,
     busy_poll: bool,
     statistics: (u64, u64),
-    /// Entries that named nothing of ours.
-    pub faults: u64,
+    /// Entries that named nothing of ours, and have not been told.
+    faults: u64,
 }
 
 /// How the receiving side works; everything else is the host's.
@@ -366,6 +366,10 @@ impl RxPort for AfXdpRx {
         if ahead < queue.read.wrapping_sub(queue.consumed) {
             queue.mark(queue.consumed.wrapping_add(ahead));
         }
+    }
+
+    fn take_faults(&mut self) -> u64 {
+        std::mem::take(&mut self.faults)
     }
 
     fn withdraw(&mut self, free: &mut Vec<Held>) {

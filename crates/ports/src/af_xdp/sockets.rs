@@ -53,9 +53,9 @@ impl Wanted<'_> {
         let interface = self.interface.to_owned();
         match source {
             Errno::BUSY => PortError::QueueTaken { interface, queue },
-            Errno::OPNOTSUPP | Errno::NOTSUP | Errno::PROTONOSUPPORT if self.zero_copy => {
-                PortError::NoZeroCopy { interface }
-            }
+            Errno::PERM | Errno::ACCESS => PortError::NotPermitted,
+            // Drivers refuse zero copy in many words: no such operation, a ring of the wrong size, no memory of the right kind.
+            _ if self.zero_copy => PortError::NoZeroCopy { interface, source },
             Errno::INVAL => PortError::NoQueue { interface, queue },
             source => PortError::Device { call: "bind", source },
         }

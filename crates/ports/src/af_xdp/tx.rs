@@ -44,8 +44,8 @@ pub struct AfXdpTx {
     me: Me,
     mtu: u32,
     zero_copy: bool,
-    /// Entries that named nothing of ours.
-    pub faults: u64,
+    /// Entries that named nothing of ours, and have not been told.
+    faults: u64,
 }
 
 /// How the sending side works; everything else is the host's.
@@ -187,6 +187,10 @@ impl TxPort for AfXdpTx {
         for queue in &mut self.queues {
             queue.reap(&self.arena, self.me, done, &mut self.faults);
         }
+    }
+
+    fn take_faults(&mut self) -> u64 {
+        std::mem::take(&mut self.faults)
     }
 
     fn is_pending(&self) -> bool {

@@ -48,6 +48,33 @@ pub struct Host {
     tx_page: &'static TxPage,
 }
 
+fn failed(key: &'static str, path: &Path) -> impl Fn(Errno) -> PortError {
+    let path = path.to_owned();
+    move |source| PortError::File { key, path: path.clone(), source }
+}
+
+/// Opens the capture and checks its header.
+fn open_input(from: &Path) -> Result<OwnedFd, PortError> {
+    // Not to wait for the other end of a pipe, which is refused later.
+    let input = rustix::fs::open(from, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+        .map_err(failed("input", from))?;
+    let mut bytes = [0; FILE_HEADER_LEN];
+    let got = read_all(input.as_fd(), &mut bytes).map_err(failed("input", from))?;
+    if got < FILE_HEADER_LEN {
+        return Err(PortError::ShortCapture { path: from.to_owned(), bytes: got });
+    }
+    FileHeader::parse(&bytes).map_err(|source| PortError::Capture { path: from.to_owned(), source })?;
+    Ok(input)
+}
+
+/// Whether `input` can be replayed, as far as its header tells; changes nothing.
+///
+/// # Errors
+/// [`PortError`] with what is wrong with the file.
+pub fn examine(input: &Path) -> Result<(), PortError> {
+    open_input(input).map(drop)
+}
+
 impl Host {
     /// Opens both files, checks the input's header, and begins the output.
     ///
@@ -55,19 +82,7 @@ impl Host {
     /// [`PortError`] with the file and what is wrong with it; the output is untouched then.
     pub fn open(options: &Options<'_>) -> Result<Self, PortError> {
         let Options { input: from, output: to } = *options;
-        let failed = |key, path: &Path| {
-            let path = path.to_owned();
-            move |source| PortError::File { key, path, source }
-        };
-        // Not to wait for the other end of a pipe, which is refused below.
-        let input = rustix::fs::open(from, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
-            .map_err(failed("input", from))?;
-        let mut bytes = [0; FILE_HEADER_LEN];
-        let got = read_all(input.as_fd(), &mut bytes).map_err(failed("input", from))?;
-        if got < FILE_HEADER_LEN {
-            return Err(PortError::ShortCapture { path: from.to_owned(), bytes: got });
-        }
-        FileHeader::parse(&bytes).map_err(|source| PortError::Capture { path: from.to_owned(), source })?;
+        let input = open_input(from)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let output = rustix::fs::open(to, flags, Mode::from_raw_mode(0o644)).map_err(failed("output", to))?;
         let (read, written) = (

@@ -18,7 +18,7 @@ mod reader;
 mod rx;
 mod tx;
 
-pub use host::{Host, Options, Progress};
+pub use host::{Host, Options, Progress, examine};
 pub use rx::{ReplayRx, RxOptions, Speed};
 pub use tx::ReplayTx;
 

@@ -2,7 +2,7 @@
 
 use super::error::XdpError;
 use super::ffi;
-use super::interface::installed;
+use super::interface::{installed, name_of};
 use super::netlink::{self, Which};
 use super::program::Program;
 use aya::maps::PerCpuArray;
@@ -132,21 +132,17 @@ impl Attached {
 /// What the kernel's refusal means.
 fn attach_error(ifindex: u32, mode: Mode, source: Errno) -> XdpError {
     let is_there = || netlink::link(&Which::Index(ifindex)).map_or(true, |link| link.is_some());
+    let interface = || name_of(ifindex);
     match source {
         // The kernel's word for a number that no interface has.
         Errno::INVAL if !is_there() => XdpError::NoInterface(format!("number {ifindex}")),
         Errno::PERM => XdpError::NotPermitted("attaching the XDP program"),
         Errno::NODEV | Errno::NXIO => XdpError::NoInterface(format!("number {ifindex}")),
-        Errno::OPNOTSUPP if mode == Mode::Native => XdpError::NoNative(ifindex),
+        Errno::OPNOTSUPP if mode == Mode::Native => XdpError::NoNative(interface()),
         Errno::BUSY | Errno::EXIST => match installed(ifindex) {
-            Ok(Some(other)) => XdpError::Occupied {
-                interface: ifindex,
-                program: other.program,
-                mode: other.mode_word(),
-                remedy: other.remedy(ifindex),
-            },
-            _ => XdpError::Refused { interface: ifindex, mode: mode.word(), source },
+            Ok(Some(other)) => other.occupying(ifindex, interface()),
+            _ => XdpError::Refused { interface: interface(), mode: mode.word(), source },
         },
-        source => XdpError::Refused { interface: ifindex, mode: mode.word(), source },
+        source => XdpError::Refused { interface: interface(), mode: mode.word(), source },
     }
 }

@@ -29,10 +29,10 @@ pub enum XdpError {
     #[error("receive queue {0} cannot have a socket: {max} are the most; run: ethtool -L IFACE combined {max}", max = crate::xdp::MAX_QUEUES)]
     Queue(u32),
     /// Another program is there.
-    #[error("interface {interface} has an XDP program already: id {program}, {mode}; run: {remedy}")]
+    #[error("{interface} has an XDP program already: id {program}, {mode}; run: {remedy}")]
     Occupied {
-        /// Its number.
-        interface: u32,
+        /// Its name.
+        interface: String,
         /// The other program's.
         program: u32,
         /// How it is attached.
@@ -41,16 +41,16 @@ pub enum XdpError {
         remedy: String,
     },
     /// The driver cannot run XDP programs.
-    #[error("the driver of interface {0} has no native XDP; write [af_xdp] mode = \"auto\", or driver = \"udp\"")]
-    NoNative(u32),
+    #[error("the driver of {0} has no native XDP; write [af_xdp] mode = \"auto\", or driver = \"udp\"")]
+    NoNative(String),
     /// The driver refuses the program for the state of the interface.
     #[error(
-        "interface {interface} takes no XDP program in {mode} mode: {source}; most drivers want a smaller MTU (run: ip link \
-         set dev IFACE mtu 1500, at both ends of a veth pair), no LRO (ethtool -K IFACE lro off), or fewer queues"
+        "{interface} takes no XDP program in {mode} mode: {source}; most drivers want a smaller MTU (run: ip link set dev {interface} \
+         mtu 1500, at both ends of a veth pair), no LRO (ethtool -K {interface} lro off), or fewer queues"
     )]
     Refused {
-        /// Its number.
-        interface: u32,
+        /// Its name.
+        interface: String,
         /// The mode that was asked for.
         mode: &'static str,
         /// The kernel's answer.

@@ -114,6 +114,16 @@ impl Installed {
         }
     }
 
+    /// The error that it is there.
+    pub(crate) fn occupies(self, interface: &Interface) -> XdpError {
+        self.occupying(interface.index, interface.name.clone())
+    }
+
+    pub(super) fn occupying(self, ifindex: u32, interface: String) -> XdpError {
+        let (mode, remedy) = (self.mode_word(), self.remedy(ifindex));
+        XdpError::Occupied { interface, program: self.program, mode, remedy }
+    }
+
     /// The command that removes it: a link's program goes with the link alone.
     pub(super) fn remedy(self, ifindex: u32) -> String {
         let links = aya::programs::loaded_links().filter_map(Result::ok);
@@ -121,9 +131,7 @@ impl Installed {
         if let Some(link) = of_program.next() {
             return format!("bpftool link detach id {}, or stop the program that holds the link", link.id());
         }
-        let name = netlink::link(&Which::Index(ifindex)).ok().flatten();
-        let name = name.as_ref().and_then(|link| link.attribute(IFLA_IFNAME));
-        let name = name.map_or_else(|| "IFACE".to_owned(), self::name);
+        let name = name_of(ifindex);
         let word = match self.mode {
             2 => "xdpgeneric",
             3 => "xdpoffload",
@@ -131,6 +139,13 @@ impl Installed {
         };
         format!("ip link set dev {name} {word} off")
     }
+}
+
+/// The name of an interface; if it has gone, its number.
+pub(super) fn name_of(ifindex: u32) -> String {
+    let link = netlink::link(&Which::Index(ifindex)).ok().flatten();
+    let bytes = link.as_ref().and_then(|link| link.attribute(IFLA_IFNAME));
+    bytes.map_or_else(|| format!("interface {ifindex}"), name)
 }
 
 /// An attribute's text.

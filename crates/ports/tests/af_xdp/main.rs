@@ -5,6 +5,8 @@
 mod common;
 mod kill;
 mod net;
+#[path = "../common/skip.rs"]
+mod skip;
 
 use acl::{AclAction, Compiled};
 use arena::arena::Regions;
@@ -14,6 +16,7 @@ use net::Net;
 use ports::af_xdp::{self, AfXdpRx, AfXdpTx, Choice, RxOptions, TxOptions};
 use ports::conformance::{self, Harness};
 use ports::{RxPort, TxPort, udp};
+use skip::skipped;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -40,7 +43,7 @@ impl AfXdp {
         let net = match Net::new() {
             Ok(net) => net,
             Err(missing) => {
-                println!("skipped: {missing}");
+                skipped(&missing);
                 return None;
             }
         };
@@ -68,7 +71,7 @@ impl AfXdp {
         let (socket, mut host) = match opened {
             Ok(opened) => opened,
             Err(missing) => {
-                println!("skipped: {missing}");
+                skipped(&missing.to_string());
                 return None;
             }
         };

@@ -11,10 +11,13 @@ mod object;
 #[path = "../../../acl/tests/random/mod.rs"]
 mod random;
 mod reload;
+#[path = "../common/skip.rs"]
+mod skip;
 
 use acl::{AclAction, AclRule, Compiled};
 use ports::xdp::{Filter, Program, XdpError};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use skip::skipped;
 use std::os::fd::OwnedFd;
 use std::process::Command;
 
@@ -23,7 +26,7 @@ fn load(filter: &Filter<'_>) -> Option<Program> {
     match Program::load(filter) {
         Ok(program) => Some(program),
         Err(XdpError::NotPermitted(what)) => {
-            println!("skipped: {what} takes CAP_BPF and CAP_NET_ADMIN");
+            skipped(&format!("{what} takes CAP_BPF and CAP_NET_ADMIN"));
             None
         }
         Err(error) => panic!("{error}"),
@@ -49,7 +52,7 @@ fn in_namespace(name: &str) -> bool {
     let this = std::env::current_exe().expect("a test binary");
     let probe = Command::new("unshare").args(["--net", "ip", "link", "set", "lo", "up"]).output();
     if !probe.is_ok_and(|output| output.status.success()) {
-        println!("skipped: making a network namespace takes root, unshare (util-linux) and ip (iproute2)");
+        skipped("making a network namespace takes root, unshare (util-linux) and ip (iproute2)");
         return false;
     }
     let test = Command::new("unshare")
@@ -64,7 +67,7 @@ fn in_namespace(name: &str) -> bool {
     let (out, err) = (String::from_utf8_lossy(&test.stdout), String::from_utf8_lossy(&test.stderr));
     assert!(test.status.success(), "in the namespace:\n{out}\n{err}");
     assert!(out.contains("1 passed"), "the test {name} did not run:\n{out}");
-    for line in out.lines().filter_map(|line| line.find("skipped: ").map(|at| &line[at..])) {
+    for line in out.lines().filter_map(|line| line.find("SKIPPED: ").map(|at| &line[at..])) {
         println!("{line}");
     }
     false

@@ -1,5 +1,6 @@
 //! The committed object is what its source gives.
 
+use crate::skip::skipped;
 use std::path::Path;
 use std::process::Command;
 
@@ -8,12 +9,12 @@ fn the_object_is_reproducible_from_source() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let version = Command::new("clang-14").arg("--version").output();
     let Some(version) = version.ok().filter(|output| output.status.success()) else {
-        println!("skipped: clang-14 is not installed (make deps)");
+        skipped("clang-14 is not installed (make deps)");
         return;
     };
     let version = String::from_utf8_lossy(&version.stdout).into_owned();
     if !version.starts_with("Debian clang version 14.0.6") {
-        println!("skipped: the object was built by Debian's clang 14.0.6, and here is {version}");
+        skipped(&format!("the object was built by Debian's clang 14.0.6, and here is {version}"));
         return;
     }
     // Elsewhere than the sources' own folder: no path may be part of the object.
