@@ -189,7 +189,10 @@ impl Pipeline {
             let a = &l["audit"];
             let n = |key: &str| a[key].as_u64().unwrap_or(0);
             // What a device has to receive into is free as well.
-            n("free") + n("with_device") == n("buffers") && a["slots_free"] == a["slots"] && a["sound"] == true && l["balanced"] == true
+            n("free") + n("with_device") == n("buffers")
+                && a["slots_free"] == a["slots"]
+                && a["sound"] == true
+                && l["balanced"] == true
         };
         // A stage that has just come back may still be putting slots into their ring.
         wait_until(&format!("buffers and slots to come home: {ledger}"), || {

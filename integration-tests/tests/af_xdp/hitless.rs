@@ -64,8 +64,18 @@ fn kill(pipeline: &Pipeline, n: usize) {
 
 #[test]
 fn kills_under_load_lose_no_packet_and_answer_every_frame_once() {
-    let Some(net) = Net::or_skip("xdp-hitless", Options::default()) else { return };
-    let pipeline = wanted(16).start(&net, "hitless");
+    kills_under_load("hitless", 16);
+}
+
+#[test]
+fn kills_under_load_amid_replies_of_several_packets() {
+    kills_under_load("hitless-long", WIDE);
+}
+
+/// `outputs`: elements of a result.
+fn kills_under_load(name: &str, outputs: usize) {
+    let Some(net) = Net::or_skip(&format!("xdp-{name}"), Options::default()) else { return };
+    let pipeline = wanted(outputs).start(&net, name);
     let mut client = client(&net, net.v4(Side::Pipeline), 1);
     let (over, done) = mpsc::channel::<()>();
     let sent = std::thread::scope(|scope| {
@@ -90,7 +100,7 @@ fn kills_under_load_lose_no_packet_and_answer_every_frame_once() {
         id
     });
     client.receive_until(sent as usize);
-    assert_answered_once(&client, sent, 16);
+    assert_answered_once(&client, sent, outputs);
     let ledger = assert_no_packet_lost(&pipeline, PACKETS * sent);
     assert_eq!((&ledger["received"], &ledger["answered"]), (&sent.into(), &sent.into()), "{ledger}");
     let records = pipeline.order(&json!({"command": "recoveries"}));
@@ -98,8 +108,10 @@ fn kills_under_load_lose_no_packet_and_answer_every_frame_once() {
     assert!(deaths >= KILLS * 3 / 4, "{deaths} recoveries for {KILLS} kills");
     let (refound, found) = (pipeline.counter("rx-gateway", "refound_packets"), pipeline.counter("tx", "found_sent"));
     report(
-        "xdp-hitless",
-        &format!("{sent} frames of {PACKETS} packets, {deaths} deaths, {refound} packets refound, {found} found sent\n"),
+        &format!("xdp-{name}"),
+        &format!(
+            "{sent} frames of {PACKETS} packets, {deaths} deaths, {refound} packets refound, {found} found sent\n"
+        ),
     );
     assert_eq!(pipeline.stop().0, 0);
 }

@@ -108,8 +108,12 @@ fn kernel_counter(net: &Net, side: Side, name: &str) -> u64 {
     let read = || ["snmp", "snmp6"].map(|f| std::fs::read_to_string(format!("/proc/thread-self/net/{f}")));
     let [v4, v6] = net.inside(side, read).unwrap().map(|text| text.expect("the kernel's counters"));
     if let Some((line, column)) = name.split_once('.') {
-        let rows: Vec<Vec<&str>> =
-            v4.lines().filter_map(|l| l.split_once(": ")).filter(|(l, _)| *l == line).map(|(_, r)| r.split(' ').collect()).collect();
+        let rows: Vec<Vec<&str>> = v4
+            .lines()
+            .filter_map(|l| l.split_once(": "))
+            .filter(|(l, _)| *l == line)
+            .map(|(_, r)| r.split(' ').collect())
+            .collect();
         let at = rows[0].iter().position(|c| *c == column).unwrap_or_else(|| panic!("no {name} in {v4}"));
         return rows[1][at].parse().unwrap();
     }

@@ -11,7 +11,8 @@ fn assert_powerless(pipeline: &Pipeline, uid: &str) {
     for stage in ["rx-gateway", "tx", "preprocess.0", "infer.0"] {
         let path = format!("/proc/{}/status", pipeline.pid(stage));
         let status = std::fs::read_to_string(path).expect("the status of a stage");
-        let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default().trim().to_owned();
+        let field =
+            |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default().trim().to_owned();
         for set in CAPABILITIES {
             assert_eq!(field(set), "0000000000000000", "{stage} {set}");
         }

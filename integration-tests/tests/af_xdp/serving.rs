@@ -93,8 +93,12 @@ fn large(label: &str, mtu: u32, elements: usize, frames: u64) {
         for id in 0..frames {
             let tensor: Vec<f32> = (0..elements).map(|i| (id * 1000) as f32 + i as f32).collect();
             let bytes = integration_tests::client::tensor(&tensor);
-            let frame =
-                integration_tests::client::Frame { encoding: wire::Encoding::TensorF32, width: 0, height: 0, bytes: &bytes };
+            let frame = integration_tests::client::Frame {
+                encoding: wire::Encoding::TensorF32,
+                width: 0,
+                height: 0,
+                bytes: &bytes,
+            };
             let datagrams = client.datagrams(id, &frame);
             packets += datagrams.len() as u64;
             datagrams.iter().for_each(|d| client.send_raw(d));
@@ -166,7 +170,9 @@ fn generic_mode_serves_too() {
 #[test]
 fn busy_polling_and_rings_without_wakeup_serve_as_well() {
     let Some(net) = Net::or_skip("xdp-busy", Options::default()) else { return };
-    for (name, af_xdp) in [("busy", "busy_poll_us = 20\nbusy_poll_budget = 8"), ("awake", "need_wakeup = false\nring_size = 64")] {
+    for (name, af_xdp) in
+        [("busy", "busy_poll_us = 20\nbusy_poll_budget = 8"), ("awake", "need_wakeup = false\nring_size = 64")]
+    {
         let pipeline = Wanted { af_xdp, ..Wanted::default() }.start(&net, name);
         serve(&mut client(&net, net.v4(Side::Pipeline), 1), 0..200);
         assert_all_redirected(&pipeline, 200);

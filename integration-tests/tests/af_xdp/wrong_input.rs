@@ -45,7 +45,8 @@ fn refused(net: &Net, prefix: &[&str], text: &str, words: &[&str]) {
     let out = ended(command).expect("its output");
     let _ = std::fs::remove_dir_all(&dir);
     let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-    let message = stderr.lines().find_map(|l| l.strip_prefix("error: ")).unwrap_or_else(|| panic!("no error: {stderr}"));
+    let message =
+        stderr.lines().find_map(|l| l.strip_prefix("error: ")).unwrap_or_else(|| panic!("no error: {stderr}"));
     println!("{message}");
     assert_eq!(out.status.code(), Some(ENVIRONMENT), "{message}");
     for word in words {
@@ -151,10 +152,13 @@ fn a_user_without_privilege() {
 fn auto_takes_udp_where_af_xdp_cannot_and_says_why() {
     let Some(net) = Net::or_skip("xdp-auto", Options { mtu: 9000, ..Options::default() }) else { return };
     let auto = Wanted { driver: "auto", ..Wanted::default() };
-    for (n, (interface, reason)) in [(net.interface(Side::Pipeline), "MTU 9000"), ("nope0", "no interface")].into_iter().enumerate() {
+    for (n, (interface, reason)) in
+        [(net.interface(Side::Pipeline), "MTU 9000"), ("nope0", "no interface")].into_iter().enumerate()
+    {
         let text = auto.text(interface);
         let name = format!("xdp-auto-{n}");
-        let pipeline = integration_tests::pipeline::Pipeline::start_inside(&net, &name, &text, &integration_tests::shipped(), &[]);
+        let pipeline =
+            integration_tests::pipeline::Pipeline::start_inside(&net, &name, &text, &integration_tests::shipped(), &[]);
         let ingress = &pipeline.status()["ingress"];
         assert_eq!((&ingress["driver"], &ingress["described"]), (&json!("udp"), &json!("udp")), "{ingress}");
         assert!(ingress["not_taken"].to_string().contains(reason), "{ingress}");
