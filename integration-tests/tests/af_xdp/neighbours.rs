@@ -82,7 +82,9 @@ fn other_traffic_of_the_interface_passes_as_before() {
         ip(&net, side, &format!("neigh flush dev {interface}"));
     }
     frames_work(&net, &pipeline, 1);
-    both(&net).into_iter().for_each(|at| tcp_works(&net, at));
+    for at in both(&net) {
+        tcp_works(&net, at);
+    }
     pipeline.assert_whole();
 }
 

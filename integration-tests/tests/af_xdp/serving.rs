@@ -101,7 +101,9 @@ fn large(label: &str, mtu: u32, elements: usize, frames: u64) {
             };
             let datagrams = client.datagrams(id, &frame);
             packets += datagrams.len() as u64;
-            datagrams.iter().for_each(|d| client.send_raw(d));
+            for datagram in &datagrams {
+                client.send_raw(datagram);
+            }
             client.receive_until(id as usize + 1);
             assert!(values(&client.answer(id).bytes) == tensor, "frame {id} of {label}");
         }
