@@ -295,6 +295,7 @@ impl Ingress {
             "device": pipeline.device.as_ref().map(|d| json!({
                 "interface": d.interface, "mtu": d.mtu, "queues": d.queues, "zero_copy": d.zero_copy,
                 "native": self.device.as_ref().map(|h| h.chosen().native),
+                "served": self.device.as_ref().map(af_xdp::Host::served),
             })),
             "filter": filter.as_ref().map(|f| json!({
                 "redirected": f.redirected, "no_socket": f.no_socket, "denied": f.denied, "limited": f.limited,

@@ -246,6 +246,11 @@ impl Host {
         self.pairs.iter().map(|p| p.queue).collect()
     }
 
+    /// The queues whose frames go to their sockets by now.
+    pub fn served(&self) -> &[u32] {
+        &self.served
+    }
+
     /// What the gateway that serves `queues` inherits, in their order: the receiving socket of each.
     pub fn rx_fds(&self, queues: &[u32]) -> Vec<RawFd> {
         self.rx_descriptors(queues).iter().map(AsRawFd::as_raw_fd).collect()
