@@ -1,6 +1,6 @@
 //! The access list in front of a pipeline: the same verdicts with every driver, and a change without a gap.
 
-use crate::{PORT, SECOND, Wanted, add_second, client, filter, ip};
+use crate::{PORT, SECOND, Wanted, add_second, client, filter, ip, keep_up};
 use integration_tests::client::Client;
 use integration_tests::gate::number;
 use integration_tests::netns::{Net, Options, Side};
@@ -175,6 +175,7 @@ fn reloads_under_traffic_leave_no_gap() {
         while working.try_recv() == Err(TryRecvError::Empty) {
             steady(&mut good, frames..frames + 50, 2_000, |id| bad.send_tensor(id, &tensor_of(id)));
             frames += 50;
+            keep_up(&mut good, frames, 300);
         }
     });
     good.receive_until(frames as usize);

@@ -3,7 +3,7 @@
 //! One frame at a time, so that the state at death is known to the last buffer.
 
 use crate::hitless::{PACKETS, assert_answered_once, assert_no_packet_lost, wanted, wide};
-use crate::{Wanted, client, filter, judged};
+use crate::{Wanted, client, filter, judged, wait_served};
 use integration_tests::client::Client;
 use integration_tests::gate::number;
 use integration_tests::netns::{Net, Options, Side};
@@ -34,6 +34,7 @@ impl Range {
         let more = "[supervisor]\nheartbeat_timeout_ms = 60000\nmax_interruptions = 60000\n[limits]\nassembly_timeout_ms = 60000\n";
         let text = Wanted { more, ..wanted(outputs) }.text(net.interface(Side::Pipeline));
         let pipeline = Pipeline::start_inside(net, &format!("xdp-aimed-{outputs}"), &text, &with_kill_points(), &[]);
+        wait_served(&pipeline);
         Self { pipeline, client: client(net, net.v4(Side::Pipeline), 1), sent: 0 }
     }
 

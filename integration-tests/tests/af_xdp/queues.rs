@@ -1,6 +1,6 @@
 //! Several receive queues: those without a socket are the kernel's, several gateways share the others.
 
-use crate::{Wanted, client, filter, judged};
+use crate::{Wanted, client, filter, judged, keep_up};
 use integration_tests::client::Client;
 use integration_tests::gate::number;
 use integration_tests::netns::{Net, Options, Side};
@@ -27,7 +27,7 @@ fn round(clients: &mut [Client], ids: std::ops::Range<u64>, mut each: impl FnMut
         each(id);
         for client in &mut *clients {
             client.send_tensor(id, &tensor_of(id));
-            client.receive();
+            keep_up(client, id, 10);
         }
         std::thread::sleep(Duration::from_millis(1));
     }
