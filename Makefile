@@ -5,7 +5,7 @@ TARGET ?= $(or $(CARGO_TARGET_DIR),target)
 STAGES := rx-gateway preprocess infer tx
 KILL_FEATURES := $(foreach s,$(STAGES),$(s)/killpoints)
 
-.PHONY: help demo test build kill-builds unit lint deny deps bench-baseline bench-ring deps-run clean fuzz \
+.PHONY: help demo test build kill-builds unit lint deny deps bench-baseline bench-ring bench-xdp deps-run clean fuzz \
 	bpf proof threads loom shuttle sanitize asan valgrind killstep soak seeded-bugs miri
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make killstep        SIGKILL after every machine instruction of the ring protocol (KILLSTEP_BUDGET_S=90)"
 	@echo "make soak            live stages killed at random, everything accounted for (SECONDS=60, SOAK_SEED=n)"
 	@echo "make bench-ring      the ring's hop against a bare cache line, rte_ring, iceoryx2, sockets; micro-benchmarks"
+	@echo "make bench-xdp       the pipeline on AF_XDP against bare AF_XDP and UDP, on veth pairs (as root)"
 	@echo "make fuzz            the checks of what comes from outside, under libFuzzer and AddressSanitizer (SECONDS=60 each)"
 	@echo "make bpf             builds the XDP program anew (its object is committed)"
 	@echo "make deps            install what Debian packages supply (says what, where it may not)"
@@ -123,6 +124,10 @@ bench-ring:
 	-@deploy/deps.sh $(BENCH_PACKAGES)
 	$(CARGO) bench -p benches --features peers --bench ring -- --quiet
 	$(CARGO) run --release -p benches --features peers --bin bench-ring
+
+# As root: it makes network namespaces.
+bench-xdp: deps build
+	$(CARGO) run --release -p integration-tests --bin bench-xdp
 
 # Namespaces and links for tests, kernel headers for the programs in benches/xdp.
 NET_PACKAGES := iproute2 ethtool libc6-dev

@@ -40,17 +40,24 @@ pub struct Figure {
     name: String,
     outcome: Result<f64, String>,
     required: Required,
+    /// It is for another machine: that there is none is no failure.
+    elsewhere: bool,
 }
 
 impl Figure {
     /// A figure named with its unit last; `Err` says in a few words why there is none, and counts as short.
     pub fn new(name: impl Into<String>, outcome: Result<f64, String>, required: Required) -> Self {
-        Self { name: name.into(), outcome, required }
+        Self { name: name.into(), outcome, required, elsewhere: false }
     }
 
-    /// Whether it was measured and keeps its bound.
+    /// A figure that is required of machines with `cores` cores, which this is not.
+    pub fn needs_cores(name: impl Into<String>, cores: usize, required: Required) -> Self {
+        Self { elsewhere: true, ..Self::new(name, Err(format!("needs {cores} cores")), required) }
+    }
+
+    /// Whether it was measured and keeps its bound, or is not required of this machine.
     pub fn is_reached(&self) -> bool {
-        self.outcome.as_ref().is_ok_and(|value| self.required.is_kept_by(*value))
+        self.elsewhere || self.outcome.as_ref().is_ok_and(|value| self.required.is_kept_by(*value))
     }
 
     fn verdict(&self) -> &str {
@@ -118,6 +125,8 @@ mod tests {
         assert_eq!(verdict(1.0, Required::Nothing), "measured");
         let missing = Figure::new("a", Err("needs 2 cores".to_owned()), Required::AtMost(1.6));
         assert!(missing.line().ends_with("needs 2 cores") && !missing.is_reached());
+        let elsewhere = Figure::needs_cores("a", 6, Required::AtMost(1.6));
+        assert!(elsewhere.line().ends_with("<= 1.60  needs 6 cores") && elsewhere.is_reached());
     }
 
     #[test]

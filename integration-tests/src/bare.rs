@@ -6,20 +6,32 @@ use crate::pipeline::wait_until;
 use crate::processes::signal;
 use rustix::process::Signal;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 /// UDP port that the programs serve unless they are told another.
 pub const PORT: u16 = 9000;
 
-/// Compiles `benches/xdp/NAME.c`; the executable's path, or what the compiler, or its absence, says.
+/// Compiles `benches/xdp/NAME.c`, once in this process; the executable's path, or what the compiler, or its absence, says.
 pub fn build(name: &str) -> Result<PathBuf, String> {
+    static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(binary) = built.get(name) {
+        return Ok(binary.clone());
+    }
+    let binary = compile(name)?;
+    built.insert(name.to_owned(), binary.clone());
+    Ok(binary)
+}
+
+fn compile(name: &str) -> Result<PathBuf, String> {
     let dir = crate::target().join("xdp");
     std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-    // Several tests may build at once, and run what another builds again: each builds its own and puts it in place whole.
-    let (binary, own) = (dir.join(name), dir.join(format!("{name}.{:?}", std::thread::current().id())));
-    let own = own.with_added_extension(std::process::id().to_string());
+    // Several processes may build at once, and run what another builds again: each builds its own and puts it in place whole.
+    let (binary, own) = (dir.join(name), dir.join(format!("{name}.{}", std::process::id())));
     let mut cc = Command::new("cc");
     cc.args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&own);
     cc.arg(crate::root().join("benches/xdp").join(format!("{name}.c")));

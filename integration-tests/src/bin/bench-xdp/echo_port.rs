@@ -1,0 +1,224 @@
+//! An echo in one process through `RxPort` and `TxPort`: what the driver costs, without the pipeline around it.
+//!
+//! Each datagram goes back from the buffer it came in, with headers written anew. Ring size and depth are those of a pipeline
+//! with the small profile. It ends when its standard input does.
+
+use acl::Compiled;
+use anyhow::{Context as _, Result, bail};
+use arena::arena::Regions;
+use arena::descriptor::DataRange;
+use arena::meta::Link;
+use arena::region::{HugePages, Mapping};
+use arena::topology::RX;
+use arena::{Arena, Geometry, Held, Me};
+use config::AclAction;
+use ports::af_xdp::{AfXdpRx, AfXdpTx, Pair, RxOptions, TxOptions, Wanted};
+use ports::xdp::{Attached, Filter, Interface, Mode, Program};
+use ports::{Datagram, Reaped, Received, Route, RxPort, SendOutcome, TxPort, udp};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use std::collections::VecDeque;
+use std::io::Read as _;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
+
+const BURST: usize = 64;
+const BUFFERS: u32 = 4096;
+const RING: u32 = 2048;
+/// Longest sleep, and longest while something sent may come back unheard.
+const SLEEP_NS: i64 = 100_000_000;
+const PENDING_NS: i64 = 1_000_000;
+
+/// A datagram on its way back.
+struct Outgoing {
+    held: Held,
+    frame: DataRange,
+    route: Route,
+}
+
+struct Echo {
+    arena: Arena,
+    rx: Box<dyn RxPort>,
+    tx: Box<dyn TxPort>,
+    free: Vec<Held>,
+    received: Vec<Received>,
+    sending: VecDeque<Outgoing>,
+    reaped: Vec<Reaped>,
+}
+
+/// What stays open as long as the echo runs, as a supervisor would keep it.
+struct Host {
+    regions: Regions,
+    kernel: udp::Host,
+    pairs: Vec<Pair>,
+    attached: Attached,
+}
+
+impl Host {
+    fn open(interface: &Interface, listen: SocketAddr) -> Result<Self> {
+        let geometry = Geometry {
+            buffers: BUFFERS,
+            slots: 2,
+            slot_input_bytes: 64,
+            slot_output_bytes: 64,
+            preprocess: 1,
+            infer: 1,
+            ring_capacity: 64,
+            max_streams: 4,
+            gateways: 1,
+        };
+        // Where the limit cannot be raised, registering the UMEM says so.
+        let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
+        let (_, regions) = Arena::create(geometry, HugePages::Auto)?;
+        let packets = Mapping::map("packets", regions.packets.rw.as_fd(), regions.packets.len, true)?;
+        let wanted = Wanted {
+            interface: &interface.name,
+            ifindex: interface.index,
+            ring_size: RING,
+            zero_copy: false,
+            need_wakeup: true,
+            busy_poll: None,
+        };
+        let pairs = wanted.open(&[0], &packets)?;
+        let acl = Compiled::new(&[], AclAction::Allow)?;
+        let filter = Filter { mac: interface.mac, addresses: vec![listen.ip()], ports: vec![listen.port()], acl: &acl };
+        let attached = Program::load(&filter)?.attach(interface.index, Mode::Native)?;
+        let kernel = udp::Host::open(listen, 1 << 20, 1)?;
+        Ok(Self { regions, kernel, pairs, attached })
+    }
+
+    /// Lets packets come: the queue has been filled.
+    fn serve(&mut self) -> Result<()> {
+        Ok(self.attached.program().set_socket(0, self.pairs[0].rx.as_fd())?)
+    }
+}
+
+impl Echo {
+    fn attach(host: &Host, mtu: u32) -> Result<Self> {
+        let packets = Some((host.regions.packets.rw.as_fd(), true));
+        let arena = Arena::attach(host.regions.control.rw.as_fd(), packets, None, None)?;
+        let me = Me { id: RX, incarnation: 1 };
+        let (kernel, pair) = (host.kernel.rx_descriptors(0).context("the kernel's socket")?, &host.pairs[0]);
+        let rx_fds = kernel.into_iter().chain([pair.rx.as_fd()]).map(|fd| fd.try_clone_to_owned());
+        let rx_fds: Vec<OwnedFd> = rx_fds.collect::<Result<_, _>>()?;
+        let rx_options = RxOptions {
+            ring_size: RING,
+            depth: RING,
+            verify_checksums: false,
+            busy_poll: false,
+            burst: BURST,
+            queues: vec![0],
+        };
+        let tx_options = TxOptions { ring_size: RING, mtu, zero_copy: false, queues: vec![0] };
+        let table = arena.table();
+        let mut echo = Self {
+            rx: Box::new(AfXdpRx::attach(rx_fds, &rx_options, &arena, me)?),
+            tx: Box::new(AfXdpTx::attach(vec![pair.tx.try_clone()?], &tx_options, &arena, me)?),
+            free: (0..BUFFERS).filter_map(|index| table.adopt(index, me)).collect(),
+            received: Vec::with_capacity(BURST),
+            sending: VecDeque::with_capacity(BUFFERS as usize),
+            reaped: Vec::with_capacity(BUFFERS as usize),
+            arena,
+        };
+        echo.rx.offer(&echo.arena, &mut echo.free);
+        Ok(echo)
+    }
+
+    /// Answers what has come, and takes back what has been sent; how many came.
+    fn turn(&mut self) -> Result<usize> {
+        let n = self.rx.receive(&mut self.received, BURST)?;
+        for Received { mut held, data, peer, local, link, position, .. } in self.received.drain(..) {
+            let route = link.map(|link| Route { to: peer, from: local, link });
+            let frame = route.and_then(|r| Some((r, self.tx.enclose(self.arena.packet_mut(&mut held), data, &r)?)));
+            self.rx.recorded(position);
+            match frame {
+                Some((route, frame)) => self.sending.push_back(Outgoing { held, frame, route }),
+                None => self.free.push(held),
+            }
+        }
+        self.send()?;
+        self.tx.reap(&mut self.reaped);
+        self.free.extend(self.reaped.drain(..).map(|r| r.held));
+        self.rx.offer(&self.arena, &mut self.free);
+        Ok(n)
+    }
+
+    fn send(&mut self) -> Result<()> {
+        let Some(first) = self.sending.front() else { return Ok(()) };
+        let n = self.sending.len().min(BURST);
+        let mut datagrams = [datagram(&self.arena, first); BURST];
+        let mut outcomes = [SendOutcome::Later; BURST];
+        for (datagram, outgoing) in datagrams.iter_mut().zip(&self.sending).skip(1) {
+            *datagram = self::datagram(&self.arena, outgoing);
+        }
+        self.tx.send(&datagrams[..n], &mut outcomes[..n])?;
+        for outcome in &outcomes[..n] {
+            if *outcome == SendOutcome::Later {
+                break;
+            }
+            let Some(Outgoing { held, .. }) = self.sending.pop_front() else { break };
+            match outcome {
+                SendOutcome::Posted => _ = held.release(),
+                _ => self.free.push(held),
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&self) {
+        let tv_nsec = if self.tx.is_pending() { PENDING_NS } else { SLEEP_NS };
+        let mut fds = [PollFd::from_borrowed_fd(self.rx.readable(), PollFlags::IN)];
+        // An interrupted sleep is a short one.
+        let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec }));
+    }
+
+    /// The process ends: what it holds, nobody will miss.
+    fn end(self) {
+        let sending = self.sending.into_iter().map(|o| o.held);
+        for held in self.free.into_iter().chain(sending) {
+            held.release();
+        }
+    }
+}
+
+fn datagram<'a>(arena: &'a Arena, Outgoing { held, frame, route }: &'a Outgoing) -> Datagram<'a> {
+    let from = usize::from(frame.offset);
+    Datagram {
+        head: held,
+        seq: 0,
+        last: true,
+        first: arena.packet(held).get(from..from + usize::from(frame.len)).unwrap_or_default(),
+        second: &[],
+        to: route.to,
+        from: route.from,
+        offset: frame.offset,
+        link: Some(Link { queue: 0, ..route.link }),
+    }
+}
+
+/// Serves `interface`'s queue 0, which is in this network namespace: `ADDRESS PORT spin|poll CORE`.
+pub fn serve(arguments: &[String]) -> Result<()> {
+    let [interface, address, port, wait, core] = arguments else { bail!("the echo needs five arguments") };
+    let spin = wait == "spin";
+    benches::machine::pin(core.parse()?)?;
+    let listen = SocketAddr::new(address.parse::<IpAddr>()?, port.parse()?);
+    let interface = Interface::find(interface)?;
+    let mut host = Host::open(&interface, listen)?;
+    let mut echo = Echo::attach(&host, interface.mtu)?;
+    host.serve()?;
+    let ended = Arc::new(OnceLock::new());
+    let end = Arc::clone(&ended);
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().read(&mut [0]);
+        let _ = end.set(());
+    });
+    println!("ready");
+    while ended.get().is_none() {
+        if echo.turn()? == 0 && !spin {
+            echo.wait();
+        }
+    }
+    echo.end();
+    Ok(())
+}
