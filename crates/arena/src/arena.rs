@@ -326,6 +326,7 @@ impl Arena {
     ///
     /// # Panics
     /// If this process has no right to write packets: a mistake in the program, not in its input.
+    #[inline]
     pub fn packet_mut<'h>(&self, held: &'h mut Held) -> &'h mut [u8] {
         let packets = self.packets.as_ref().expect("packets are mapped");
         // SAFETY: the holder of a head or free buffer is the only one to touch it (owner word), and borrows it mutably.
@@ -333,11 +334,13 @@ impl Arena {
     }
 
     /// A whole packet buffer in hand.
+    #[inline]
     pub fn packet<'h>(&self, held: &'h Held) -> &'h [u8] {
         self.packet_of(held, held.index())
     }
 
     /// The packet buffer of a segment (or the head itself) of the frame whose head is in hand.
+    #[inline]
     pub fn packet_of<'h>(&self, _head: &'h Held, index: u32) -> &'h [u8] {
         let packets = self.packets.as_ref().expect("packets are mapped");
         // SAFETY: attached segments belong to whoever holds their head, and nobody writes to them until it is home.

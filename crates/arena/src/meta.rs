@@ -16,6 +16,7 @@ impl Address {
     pub const NONE: Self = Self([0; 3]);
 
     /// From a socket address.
+    #[inline]
     pub fn new(addr: SocketAddr) -> Self {
         let (family, octets, scope) = match addr {
             SocketAddr::V4(a) => (4_u64, a.ip().to_ipv6_mapped().octets(), 0),
@@ -27,6 +28,7 @@ impl Address {
     }
 
     /// Back to a socket address; `None` if it names nobody.
+    #[inline]
     pub fn get(self) -> Option<SocketAddr> {
         let bits = u128::from(self.0[1]) << 64 | u128::from(self.0[2]);
         let port = (self.0[0] >> 32) as u16;

@@ -229,6 +229,7 @@ impl Mapping {
     ///
     /// # Safety
     /// Nobody writes to these bytes while the slice lives.
+    #[inline]
     pub(crate) unsafe fn bytes(&self, offset: u64, len: usize) -> &'static [u8] {
         let end = (offset as usize).checked_add(len).expect("end of a buffer");
         assert!(end <= self.len, "buffer out of its region");
@@ -241,6 +242,7 @@ impl Mapping {
     /// # Safety
     /// Nobody else reads or writes these bytes while the slice lives.
     #[allow(clippy::mut_from_ref, reason = "exclusive by the ownership protocol, which the borrow checker cannot see")]
+    #[inline]
     pub(crate) unsafe fn bytes_mut(&self, offset: u64, len: usize) -> &'static mut [u8] {
         let end = (offset as usize).checked_add(len).expect("end of a buffer");
         assert!(end <= self.len && self.writable, "buffer out of its region, or read-only");

@@ -40,7 +40,7 @@ struct Queue {
 #[derive(Debug)]
 pub struct AfXdpTx {
     queues: Vec<Queue>,
-    arena: Arena,
+    table: Table<'static>,
     me: Me,
     mtu: u32,
     zero_copy: bool,
@@ -74,7 +74,7 @@ impl AfXdpTx {
         let map = |(fd, number): (OwnedFd, &u32)| Queue::map(fd, *number, options.ring_size);
         let queues = fds.into_iter().zip(&options.queues).map(map).collect::<Result<_, _>>()?;
         let (mtu, zero_copy) = (options.mtu, options.zero_copy);
-        Ok(Self { queues, arena: arena.clone(), me, mtu, zero_copy, faults: 0 })
+        Ok(Self { queues, table: arena.table(), me, mtu, zero_copy, faults: 0 })
     }
 
     fn kick_those_with_work(&self) {
@@ -130,8 +130,8 @@ impl Queue {
     }
 
     /// Takes back what has been sent.
-    fn reap(&mut self, arena: &Arena, me: Me, done: &mut Vec<Reaped>, faults: &mut u64) {
-        let (table, before) = (arena.table(), self.reaped);
+    fn reap(&mut self, table: Table<'_>, me: Me, done: &mut Vec<Reaped>, faults: &mut u64) {
+        let before = self.reaped;
         let waiting = self.completion.producer().wrapping_sub(before);
         for _ in 0..waiting.min(self.completion.capacity()).min((done.capacity() - done.len()) as u32) {
             let entry = split(self.completion.address(self.reaped)).map(|(index, _)| index);
@@ -157,7 +157,7 @@ impl TxPort for AfXdpTx {
     fn found_sent(&mut self, _: &mut Vec<Sent>) {}
 
     fn take_unposted(&mut self, heads: &mut Vec<Held>) {
-        let (table, me) = (self.arena.table(), self.me);
+        let (table, me) = (self.table, self.me);
         for queue in &mut self.queues {
             queue.skip_claimed(table);
             table.take_unposted(queue.device, queue.produced, me, heads);
@@ -185,7 +185,7 @@ impl TxPort for AfXdpTx {
         // What the kernel would not take last time.
         self.kick_those_with_work();
         for queue in &mut self.queues {
-            queue.reap(&self.arena, self.me, done, &mut self.faults);
+            queue.reap(self.table, self.me, done, &mut self.faults);
         }
     }
 
@@ -203,7 +203,7 @@ impl TxPort for AfXdpTx {
 
     fn send(&mut self, datagrams: &[Datagram<'_>], outcomes: &mut [SendOutcome]) -> Result<(), PortError> {
         outcomes.fill(SendOutcome::Later);
-        let table = self.arena.table();
+        let table = self.table;
         let mut touched = [false; arena::device::MAX_QUEUES as usize];
         for (datagram, outcome) in datagrams.iter().zip(outcomes.iter_mut()).take(BURST) {
             let len = datagram.first.len() as u32;

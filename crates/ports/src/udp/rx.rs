@@ -19,6 +19,8 @@ pub struct UdpRx {
     buffers: Vec<Option<Held>>,
     /// Positions `0..depth` are used.
     depth: usize,
+    /// How many of them have no buffer.
+    vacant: usize,
     /// Which positions' packets have been handed out (or found again) and are not recorded yet.
     unrecorded: [bool; VECTOR],
     /// How many these are.
@@ -40,6 +42,7 @@ impl UdpRx {
             socket,
             buffers: (0..VECTOR).map(|_| None).collect(),
             depth: burst.clamp(1, VECTOR),
+            vacant: burst.clamp(1, VECTOR),
             unrecorded: [false; VECTOR],
             unrecorded_count: 0,
             port,
@@ -91,7 +94,7 @@ impl RxPort for UdpRx {
         if self.unrecorded_count > 0 {
             return 0; // A refill would overwrite positions that a successor may have to find.
         }
-        self.buffers[..self.depth].iter().filter(|b| b.is_none()).count()
+        self.vacant
     }
 
     fn offer(&mut self, arena: &Arena, free: &mut Vec<Held>) {
@@ -109,6 +112,7 @@ impl RxPort for UdpRx {
             let area = &mut arena.packet_mut(&mut held)[at..at + MAX_DATAGRAM];
             self.vector.prepare_receive(position, (index, seq), area);
             self.buffers[position] = Some(held);
+            self.vacant -= 1;
         }
     }
 
@@ -133,6 +137,7 @@ impl RxPort for UdpRx {
         }
         for position in first..first + n {
             let Some(held) = self.buffers[position].take() else { continue };
+            self.vacant += 1;
             self.hand_out(position);
             let (local, dropped) = self.vector.ancillary(position, self.port);
             self.note_dropped(dropped);
@@ -155,6 +160,7 @@ impl RxPort for UdpRx {
 
     fn withdraw(&mut self, free: &mut Vec<Held>) {
         free.extend(self.buffers.iter_mut().filter_map(Option::take));
+        self.vacant = self.depth;
     }
 
     fn readable(&self) -> BorrowedFd<'_> {

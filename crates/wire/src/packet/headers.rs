@@ -84,6 +84,7 @@ pub fn write_headers(buffer: &mut [u8], payload: Range<usize>, path: &Path) -> R
 /// RFC 791 section 3.1; without options.
 ///
 /// Sums are taken from the fields and not from the bytes just written: a wide load behind narrow stores waits for them.
+#[inline]
 fn ipv4_header(path: &Path, from: Ipv4Addr, to: Ipv4Addr, udp_len: u16) -> [u8; IPV4_LEN] {
     let total_len = udp_len + IPV4_LEN as u16;
     let [s0, s1, s2, s3] = from.octets();
@@ -111,6 +112,7 @@ fn ipv6_header(path: &Path, from: Ipv6Addr, to: Ipv6Addr, udp_len: u16) -> [u8; 
 }
 
 /// `udp` is header and payload.
+#[inline]
 fn write_udp(udp: &mut [u8], path: &Path) {
     let udp_len = udp.len() as u16;
     let (from, to) = (path.from.port(), path.to.port());

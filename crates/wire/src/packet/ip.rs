@@ -26,6 +26,7 @@ pub(super) struct Ip<'a> {
 }
 
 /// Reads the header that `ether_type` announces.
+#[inline]
 pub(super) fn read(ether_type: u16, packet: &[u8]) -> Result<Ip<'_>, Refused> {
     match ether_type {
         link::IPV4 => read_v4(packet),
@@ -35,6 +36,7 @@ pub(super) fn read(ether_type: u16, packet: &[u8]) -> Result<Ip<'_>, Refused> {
 }
 
 /// The checksum comes first: fields of a damaged header tell nothing.
+#[inline]
 fn read_v4(packet: &[u8]) -> Result<Ip<'_>, Refused> {
     let fixed: &[u8; IPV4_LEN] = packet.first_chunk().ok_or(Refused::Truncated)?;
     let &[first, _, t0, t1, _, _, f0, f1, hops, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = fixed;

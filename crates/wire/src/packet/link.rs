@@ -44,6 +44,7 @@ pub struct Link {
 
 impl Link {
     /// How many tags there are.
+    #[inline]
     pub fn tag_count(&self) -> usize {
         self.tags.iter().flatten().count()
     }
@@ -59,6 +60,7 @@ const fn is_tag(ether_type: u16) -> bool {
 }
 
 /// Takes the next `N` bytes off `rest`.
+#[inline]
 pub(super) fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Result<&'a [u8; N], Refused> {
     let (taken, behind) = rest.split_first_chunk().ok_or(Refused::Truncated)?;
     *rest = behind;
@@ -66,6 +68,7 @@ pub(super) fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Result<&'a [u8; N
 }
 
 /// The link layer, the EtherType of what it carries, and the bytes behind it.
+#[inline]
 pub(super) fn read(frame: &[u8]) -> Result<(Link, u16, &[u8]), Refused> {
     let mut rest = frame;
     let local_mac = *take(&mut rest)?;
@@ -86,6 +89,7 @@ pub(super) fn read(frame: &[u8]) -> Result<(Link, u16, &[u8]), Refused> {
 /// The other way: to the peer, with the same tags.
 ///
 /// `header` has exactly the length that the link's tags ask for: the caller cut it so.
+#[inline]
 pub(super) fn write(header: &mut [u8], link: &Link, ether_type: u16) -> Result<(), Unwritable> {
     let (macs, mut rest) = header.split_at_mut(ETHERNET_LEN - 2);
     macs[..6].copy_from_slice(&link.peer_mac);

@@ -32,6 +32,7 @@ impl UdpPacket {
     ///
     /// IPv4-mapped addresses do not belong into IPv6 headers; taken for IPv4 addresses further on, they would get around
     /// rules for those. The kernel drops them too.
+    #[inline]
     pub fn can_be_answered(&self) -> bool {
         let Self { link, source, destination, .. } = self;
         let is_group = |mac: [u8; 6]| mac[0] & 1 != 0;
@@ -44,6 +45,7 @@ impl UdpPacket {
     }
 }
 
+#[inline]
 fn is_unicast(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()),
@@ -77,6 +79,7 @@ pub fn parse(frame: &[u8]) -> Result<UdpPacket, Refused> {
 
 /// The sum of the pseudo header: addresses, protocol, UDP length (RFC 768; RFC 8200 section 8.1). Both addresses are of
 /// one family.
+#[inline]
 pub(super) fn pseudo_header(source: IpAddr, destination: IpAddr, udp_len: u16) -> Sum {
     let add = |sum: Sum, address| match address {
         IpAddr::V4(v4) => sum.add(&Ipv4Addr::octets(&v4)),

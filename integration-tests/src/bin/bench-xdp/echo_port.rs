@@ -15,13 +15,11 @@ use config::AclAction;
 use ports::af_xdp::{AfXdpRx, AfXdpTx, Pair, RxOptions, TxOptions, Wanted};
 use ports::xdp::{Attached, Filter, Interface, Mode, Program};
 use ports::{Datagram, Reaped, Received, Route, RxPort, SendOutcome, TxPort, udp};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::collections::VecDeque;
-use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, OnceLock};
 
 const BURST: usize = 64;
 const BUFFERS: u32 = 4096;
@@ -29,6 +27,9 @@ const RING: u32 = 2048;
 /// Longest sleep, and longest while something sent may come back unheard.
 const SLEEP_NS: i64 = 100_000_000;
 const PENDING_NS: i64 = 1_000_000;
+
+/// Of so many empty turns of a spinning echo one looks whether it is to end.
+const LOOK_EVERY: u32 = 1 << 16;
 
 /// A datagram on its way back.
 struct Outgoing {
@@ -145,10 +146,20 @@ impl Echo {
     }
 
     fn send(&mut self) -> Result<()> {
+        // An array is filled twice, with the first and with each: most turns have one packet.
+        match self.sending.len() {
+            0 => Ok(()),
+            1 => self.send_up_to::<1>(),
+            2..8 => self.send_up_to::<8>(),
+            _ => self.send_up_to::<BURST>(),
+        }
+    }
+
+    fn send_up_to<const N: usize>(&mut self) -> Result<()> {
         let Some(first) = self.sending.front() else { return Ok(()) };
-        let n = self.sending.len().min(BURST);
-        let mut datagrams = [datagram(&self.arena, first); BURST];
-        let mut outcomes = [SendOutcome::Later; BURST];
+        let n = self.sending.len().min(N);
+        let mut datagrams = [datagram(&self.arena, first); N];
+        let mut outcomes = [SendOutcome::Later; N];
         for (datagram, outgoing) in datagrams.iter_mut().zip(&self.sending).skip(1) {
             *datagram = self::datagram(&self.arena, outgoing);
         }
@@ -166,11 +177,12 @@ impl Echo {
         Ok(())
     }
 
-    fn wait(&self) {
+    /// False: nothing came for long.
+    fn wait(&self) -> bool {
         let tv_nsec = if self.tx.is_pending() { PENDING_NS } else { SLEEP_NS };
-        let mut fds = [PollFd::from_borrowed_fd(self.rx.readable(), PollFlags::IN)];
-        // An interrupted sleep is a short one.
-        let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec }));
+        let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }];
+        // The driver's descriptor is an epoll instance. An interrupted sleep is a short one.
+        epoll::wait(self.rx.readable(), &mut events, Some(&Timespec { tv_sec: 0, tv_nsec })) != Ok(0)
     }
 
     /// The process ends: what it holds, nobody will miss.
@@ -207,18 +219,23 @@ pub fn serve(arguments: &[String]) -> Result<()> {
     let mut host = Host::open(&interface, listen)?;
     let mut echo = Echo::attach(&host, interface.mtu)?;
     host.serve()?;
-    let ended = Arc::new(OnceLock::new());
-    let end = Arc::clone(&ended);
-    std::thread::spawn(move || {
-        let _ = std::io::stdin().read(&mut [0]);
-        let _ = end.set(());
-    });
     println!("ready");
-    while ended.get().is_none() {
-        if echo.turn()? == 0 && !spin {
-            echo.wait();
+    // In one thread, and looking for its end in idle moments alone: a second thread would make each system call dearer.
+    let mut empty = 0_u32;
+    loop {
+        let idle = echo.turn()? == 0 && if spin { true } else { !echo.wait() };
+        empty = empty.wrapping_add(u32::from(idle));
+        if idle && (!spin || empty.is_multiple_of(LOOK_EVERY)) && is_over() {
+            break;
         }
     }
     echo.end();
     Ok(())
+}
+
+/// Whether the other end of standard input is closed.
+fn is_over() -> bool {
+    let stdin = std::io::stdin();
+    let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|n| n > 0)
 }
