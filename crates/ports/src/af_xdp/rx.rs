@@ -27,7 +27,7 @@ const SOCKET_EVERY_NS: u64 = 200_000;
 /// While packets come by the device at each turn, the ordinary socket is asked at every so many: what waits there must not starve.
 const SOCKET_EVERY_TURNS: u32 = 64;
 /// Of so many empty turns one looks at the clock for that.
-const CLOCK_EVERY: u32 = 8;
+const CLOCK_EVERY: u32 = 32;
 /// How often the kernel's own counters are read.
 const STATISTICS_EVERY_NS: u64 = 100_000_000;
 

@@ -101,7 +101,8 @@ impl Lane {
     }
 
     fn round(&self, place: &Placement, requests: &Path, rate: f64, way: &Way, spent: &mut Spent) -> Result<()> {
-        self.net.offload(Side::Traffic, &[("tx", way.offload)]).map_err(anyhow::Error::msg)?;
+        // A veth that could segment TCP hands packets over without NAPI, and its peer's thread would not receive.
+        self.net.offload(Side::Traffic, &[("tx", way.offload), ("tso", false)]).map_err(anyhow::Error::msg)?;
         let before = self.spent_ns();
         let result = self.paced(place, requests, rate, 1.0)?;
         let frames = number(&result["received"]);

@@ -7,7 +7,6 @@ use acl::Compiled;
 use anyhow::{Context as _, Result, bail};
 use arena::arena::Regions;
 use arena::descriptor::DataRange;
-use arena::meta::Link;
 use arena::region::{HugePages, Mapping};
 use arena::topology::RX;
 use arena::{Arena, Geometry, Held, Me};
@@ -17,7 +16,6 @@ use ports::xdp::{Attached, Filter, Interface, Mode, Program};
 use ports::{Datagram, Reaped, Received, Route, RxPort, SendOutcome, TxPort, udp};
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::process::{Resource, Rlimit, setrlimit};
-use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -31,20 +29,14 @@ const PENDING_NS: i64 = 1_000_000;
 /// Of so many empty turns of a spinning echo one looks whether it is to end.
 const LOOK_EVERY: u32 = 1 << 16;
 
-/// A datagram on its way back.
-struct Outgoing {
-    held: Held,
-    frame: DataRange,
-    route: Route,
-}
-
 struct Echo {
     arena: Arena,
     rx: Box<dyn RxPort>,
     tx: Box<dyn TxPort>,
     free: Vec<Held>,
+    /// Packets that are not with the device again, and where the answer lies in each; empty: there is none.
     received: Vec<Received>,
-    sending: VecDeque<Outgoing>,
+    frames: Vec<DataRange>,
     reaped: Vec<Reaped>,
 }
 
@@ -118,7 +110,7 @@ impl Echo {
             tx: Box::new(AfXdpTx::attach(vec![pair.tx.try_clone()?], &tx_options, &arena, me)?),
             free: (0..BUFFERS).filter_map(|index| table.adopt(index, me)).collect(),
             received: Vec::with_capacity(BURST),
-            sending: VecDeque::with_capacity(BUFFERS as usize),
+            frames: Vec::with_capacity(BURST),
             reaped: Vec::with_capacity(BUFFERS as usize),
             arena,
         };
@@ -128,47 +120,43 @@ impl Echo {
 
     /// Answers what has come, and takes back what has been sent; how many came.
     fn turn(&mut self) -> Result<usize> {
-        let n = self.rx.receive(&mut self.received, BURST)?;
-        for Received { mut held, data, peer, local, link, position, .. } in self.received.drain(..) {
-            let route = link.map(|link| Route { to: peer, from: local, link });
-            let frame = route.and_then(|r| Some((r, self.tx.enclose(self.arena.packet_mut(&mut held), data, &r)?)));
-            self.rx.recorded(position);
-            match frame {
-                Some((route, frame)) => self.sending.push_back(Outgoing { held, frame, route }),
-                None => self.free.push(held),
+        let mut n = 0;
+        if self.received.is_empty() {
+            n = self.rx.receive(&mut self.received, BURST)?;
+            for packet in &mut self.received {
+                let frame = route(packet).and_then(|route| {
+                    self.tx.enclose(self.arena.packet_mut(&mut packet.held), packet.data, &route)
+                });
+                self.frames.push(frame.unwrap_or(DataRange { offset: 0, len: 0 }));
             }
         }
-        self.send()?;
+        // An array is filled twice, with the first and with each: most turns have one packet.
+        match self.received.len() {
+            0 => {}
+            1 => self.send::<1>()?,
+            2..=8 => self.send::<8>()?,
+            _ => self.send::<BURST>()?,
+        }
         self.tx.reap(&mut self.reaped);
         self.free.extend(self.reaped.drain(..).map(|r| r.held));
         self.rx.offer(&self.arena, &mut self.free);
         Ok(n)
     }
 
-    fn send(&mut self) -> Result<()> {
-        // An array is filled twice, with the first and with each: most turns have one packet.
-        match self.sending.len() {
-            0 => Ok(()),
-            1 => self.send_up_to::<1>(),
-            2..8 => self.send_up_to::<8>(),
-            _ => self.send_up_to::<BURST>(),
-        }
-    }
-
-    fn send_up_to<const N: usize>(&mut self) -> Result<()> {
-        let Some(first) = self.sending.front() else { return Ok(()) };
-        let n = self.sending.len().min(N);
-        let mut datagrams = [datagram(&self.arena, first); N];
+    fn send<const N: usize>(&mut self) -> Result<()> {
+        let all = || self.received.iter().zip(&self.frames).map(|(packet, frame)| datagram(&self.arena, packet, *frame));
+        let Some(first) = all().next() else { return Ok(()) };
+        let n = self.received.len().min(N);
+        let mut datagrams = [first; N];
         let mut outcomes = [SendOutcome::Later; N];
-        for (datagram, outgoing) in datagrams.iter_mut().zip(&self.sending).skip(1) {
-            *datagram = self::datagram(&self.arena, outgoing);
+        for (place, datagram) in datagrams.iter_mut().zip(all()).skip(1) {
+            *place = datagram;
         }
         self.tx.send(&datagrams[..n], &mut outcomes[..n])?;
-        for outcome in &outcomes[..n] {
-            if *outcome == SendOutcome::Later {
-                break;
-            }
-            let Some(Outgoing { held, .. }) = self.sending.pop_front() else { break };
+        let done = outcomes[..n].iter().take_while(|o| **o != SendOutcome::Later).count();
+        self.frames.drain(..done);
+        for (Received { held, position, .. }, outcome) in self.received.drain(..done).zip(outcomes) {
+            self.rx.recorded(position);
             match outcome {
                 SendOutcome::Posted => _ = held.release(),
                 _ => self.free.push(held),
@@ -187,25 +175,30 @@ impl Echo {
 
     /// The process ends: what it holds, nobody will miss.
     fn end(self) {
-        let sending = self.sending.into_iter().map(|o| o.held);
-        for held in self.free.into_iter().chain(sending) {
+        let received = self.received.into_iter().map(|packet| packet.held);
+        for held in self.free.into_iter().chain(received) {
             held.release();
         }
     }
 }
 
-fn datagram<'a>(arena: &'a Arena, Outgoing { held, frame, route }: &'a Outgoing) -> Datagram<'a> {
+/// The way back.
+fn route(packet: &Received) -> Option<Route> {
+    packet.link.map(|link| Route { to: packet.peer, from: packet.local, link })
+}
+
+fn datagram<'a>(arena: &'a Arena, packet: &'a Received, frame: DataRange) -> Datagram<'a> {
     let from = usize::from(frame.offset);
     Datagram {
-        head: held,
+        head: &packet.held,
         seq: 0,
         last: true,
-        first: arena.packet(held).get(from..from + usize::from(frame.len)).unwrap_or_default(),
+        first: arena.packet(&packet.held).get(from..from + usize::from(frame.len)).unwrap_or_default(),
         second: &[],
-        to: route.to,
-        from: route.from,
+        to: packet.peer,
+        from: packet.local,
         offset: frame.offset,
-        link: Some(Link { queue: 0, ..route.link }),
+        link: packet.link,
     }
 }
 
