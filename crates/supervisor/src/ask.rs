@@ -2,7 +2,7 @@
 
 use crate::error::StartError;
 use arena::layout::{LAYOUT_HASH, LAYOUT_VERSION};
-use config::{InstanceKind, ModelFacts, Pipeline};
+use config::{InstanceKind, ModelFacts, Pipeline, StageUser};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{MemfdFlags, SeekFrom};
 use rustix::process::{Pid, PidfdFlags};
@@ -30,7 +30,7 @@ pub fn check_layouts(bin_dir: &Path) -> Result<(), StartError> {
     const QUESTION: &str = "--layout";
     for kind in InstanceKind::ALL {
         let path = bin_dir.join(kind.executable());
-        let answer = ask(&path, QUESTION, b"", LAYOUT_LIMIT)?;
+        let answer = ask(&path, QUESTION, b"", LAYOUT_LIMIT, None)?;
         match parse_layout(&answer.stdout).filter(|_| answer.success) {
             Some(theirs) if theirs == (LAYOUT_VERSION.into(), format!("{LAYOUT_HASH:016x}")) => {}
             Some((version, hash)) => {
@@ -55,7 +55,9 @@ fn parse_layout(line: &str) -> Option<(u64, String)> {
 pub fn describe(pipeline: &Pipeline) -> Result<ModelFacts, StartError> {
     const QUESTION: &str = "--describe";
     let path = pipeline.supervisor.bin_dir.join(InstanceKind::Infer.executable());
-    let answer = ask(&path, QUESTION, pipeline.to_json().as_bytes(), DESCRIBE_LIMIT)?;
+    // As the stage will be: a model is somebody's file, and whoever parses it must have no privilege.
+    let user = pipeline.supervisor.stage_user;
+    let answer = ask(&path, QUESTION, pipeline.to_json().as_bytes(), DESCRIBE_LIMIT, user)?;
     if !answer.success {
         let said = answer.stderr.trim();
         let said = if said.is_empty() { "flumeway-infer --describe failed without a message" } else { said };
@@ -76,17 +78,20 @@ fn beginning(answer: &Answer) -> String {
 
 /// Runs `path question` and waits at most `limit`. All three standard streams are memory files, so nobody can block on
 /// a full pipe.
-fn ask(path: &Path, question: &'static str, input: &[u8], limit: Duration) -> Result<Answer, StartError> {
+fn ask(
+    path: &Path,
+    question: &'static str,
+    input: &[u8],
+    limit: Duration,
+    user: Option<StageUser>,
+) -> Result<Answer, StartError> {
     let missing = |source| StartError::Binary { path: path.to_owned(), source };
     let [stdin, stdout, stderr] = [memory_file(input)?, memory_file(b"")?, memory_file(b"")?];
     let share = |fd: &OwnedFd| fd.try_clone().map(Stdio::from).map_err(StartError::system("dup"));
-    let mut child = Command::new(path)
-        .arg(question)
-        .stdin(share(&stdin)?)
-        .stdout(share(&stdout)?)
-        .stderr(share(&stderr)?)
-        .spawn()
-        .map_err(missing)?;
+    let mut command = Command::new(path);
+    command.arg(question).stdin(share(&stdin)?).stdout(share(&stdout)?).stderr(share(&stderr)?);
+    crate::spawn::unprivileged(&mut command, user);
+    let mut child = command.spawn().map_err(missing)?;
     let ended = within(child.id(), limit);
     if !matches!(ended, Ok(true)) {
         let _ = child.kill();

@@ -123,7 +123,14 @@ impl Holdings {
         let launch = self.launch(id, instance, ticket, core, &theirs);
         let binary = self.bin_dir.join(executable(instance.kind));
         let child = spawn::spawn(&binary, &launch, self.user, self.cpus)
-            .map_err(|e| io::Error::new(e.kind(), format!("{} cannot be run: {e}", binary.display())))?;
+            .map_err(|e| {
+                let remedy = if e.kind() == io::ErrorKind::PermissionDenied {
+                    "; stages have no capability: their user must be able to read the executables and every folder above them"
+                } else {
+                    ""
+                };
+                io::Error::new(e.kind(), format!("{} cannot be run: {e}{remedy}", binary.display()))
+            })?;
         Ok(Process::new(child, ticket, ours))
     }
 

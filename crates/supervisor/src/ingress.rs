@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, RawFd};
+use std::time::{Duration, Instant};
 
 /// What has been opened, held for as long as the pipeline lives.
 #[derive(Debug)]
@@ -128,7 +129,7 @@ impl Ingress {
         {
             it.replay = Some(replay::Host::open(&replay::Options { input, output })?);
         } else {
-            let socket = ports::udp::Host::open(ingress.listen, ingress.receive_buffer_bytes as usize, gateways)?;
+            let socket = open_socket(ingress.listen, ingress.receive_buffer_bytes as usize, gateways)?;
             // The kernel may have chosen the port.
             it.listen = socket.local_addr();
             it.socket = Some(socket);
@@ -305,6 +306,19 @@ impl Ingress {
             "policy": pipeline.ingress.acl_policy.word(),
             "policy_hits": filter.as_ref().map_or_else(|| in_stages(ACL_CELLS - 1), |f| f.policy_hits),
         })
+    }
+}
+
+/// Stages whose supervisor was killed hold its sockets for half a second.
+const ORPHANS_GO_WITHIN: Duration = Duration::from_secs(1);
+
+fn open_socket(listen: SocketAddr, bytes: usize, count: usize) -> Result<ports::udp::Host, PortError> {
+    let until = Instant::now() + ORPHANS_GO_WITHIN;
+    loop {
+        match ports::udp::Host::open(listen, bytes, count) {
+            Err(PortError::InUse(_)) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
+            other => return other,
+        }
     }
 }
 

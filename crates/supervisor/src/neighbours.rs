@@ -36,9 +36,12 @@ impl Supervisor {
         let known = self.holdings.ingress.neighbours(&destinations);
         let Some(device) = self.pipeline.device.as_mut().filter(|d| d.neighbours != known) else { return };
         tracing::info!(?known, "next hops of replies");
-        device.neighbours = known;
+        let before = std::mem::replace(&mut device.neighbours, known);
         if let Err(error) = self.publish_document(now_ns) {
             tracing::error!(%error, "the next hops cannot be told to tx");
+            if let Some(device) = &mut self.pipeline.device {
+                device.neighbours = before; // to be told again
+            }
         }
     }
 }

@@ -61,13 +61,21 @@ impl Supervisor {
         (resolved.ingress.driver, resolved.ingress.listen) =
             (self.pipeline.ingress.driver, self.pipeline.ingress.listen);
         resolved.device.clone_from(&self.pipeline.device);
-        if access_list(&resolved) != access_list(&self.pipeline) {
+        let filtered = access_list(&resolved) != access_list(&self.pipeline);
+        if filtered {
             // The filter first: were it refused, nothing would have changed.
             self.holdings.ingress.replace_access_list(&self.pipeline, &resolved)?;
         }
         let old = std::mem::replace(&mut self.pipeline, resolved);
         if let Err(error) = self.publish_document(now_ns) {
-            self.pipeline = old;
+            let refused = std::mem::replace(&mut self.pipeline, old);
+            // Filter and stages must not go by different lists.
+            if filtered && let Err(error) = self.holdings.ingress.replace_access_list(&refused, &self.pipeline) {
+                tracing::error!(
+                    error,
+                    "the filter has the new access list, and the stages have the old one: reload again"
+                );
+            }
             return Err(format!("the document cannot be written: {error}"));
         }
         self.source = source;

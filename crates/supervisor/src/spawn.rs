@@ -59,6 +59,13 @@ pub(crate) fn spawn(
     }
 }
 
+/// Has `command` run without privileges, as `user` if there is one.
+pub(crate) fn unprivileged(command: &mut Command, user: Option<StageUser>) {
+    // SAFETY: needed to give up privileges in the child alone. Between fork and exec the closure makes raw system calls only;
+    // it takes no lock and allocates nothing.
+    unsafe { command.pre_exec(move || drop_privileges(user)) };
+}
+
 /// Becomes `user`, if there is one, without capabilities and without a way to new ones. Runs between fork and exec: system
 /// calls of this one thread alone.
 fn drop_privileges(user: Option<StageUser>) -> io::Result<()> {
@@ -70,8 +77,9 @@ fn drop_privileges(user: Option<StageUser>) -> io::Result<()> {
     }
     if let Some(user) = user {
         let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-        // Only root may; for others it fails below, if the user is another one.
-        let _ = thread::set_thread_groups(&[]);
+        // Who is that user already keeps its groups, having no right to change them.
+        let is_already = rustix::process::getuid() == uid && rustix::process::getgid() == gid;
+        thread::set_thread_groups(&[]).or_else(|error| if is_already { Ok(()) } else { Err(error) })?;
         thread::set_thread_res_gid(gid, gid, gid)?;
         thread::set_thread_res_uid(uid, uid, uid)?;
     }

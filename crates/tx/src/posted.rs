@@ -40,10 +40,12 @@ impl Live {
         for outcome in &outcomes[..n] {
             let Some(mut reply) = self.replies.pop_front() else { break };
             if *outcome == SendOutcome::Later {
-                self.blocked = true;
-                self.replies.push_front(reply);
-                break;
+                // Not in front: the others may have another queue.
+                (self.blocked, reply.stuck) = (true, true);
+                self.replies.push_back(reply);
+                continue;
             }
+            reply.stuck = false;
             (reply.sent, done) = (reply.sent + 1, done + 1);
             if *outcome == SendOutcome::Failed {
                 cx.page.add(TxCounter::SendErrors as usize, 1);

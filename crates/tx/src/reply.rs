@@ -40,6 +40,8 @@ pub(crate) struct Reply {
     way: (Option<Link>, Address),
     /// Where the frame that was prepared for the link lies in the head's buffer.
     frame: DataRange,
+    /// Its queue had no room: the device is slow, or dead.
+    pub(crate) stuck: bool,
 }
 
 fn status_of(fate: Fate) -> Status {
@@ -148,7 +150,7 @@ impl Reply {
         }
         let seq = cx.table.of(&head).owner().seq;
         let (way, frame) = ((way.link, way.from), DataRange { offset: 0, len: 0 });
-        Self { head, fate, header, plan, body, meta, seq, sent: 0, start_ns, header_len, way, frame }
+        Self { head, fate, header, plan, body, meta, seq, sent: 0, start_ns, header_len, way, frame, stuck: false }
     }
 
     /// The link that it goes by.
@@ -212,9 +214,23 @@ impl Reply {
         self.frame.len.into()
     }
 
-    /// It cannot go by its link: the kernel's socket takes it.
-    pub(crate) fn forget_link(&mut self) {
+    /// It cannot go by its link: the kernel's socket takes it, what has not gone out yet. False: a part of it has, from where the
+    /// socket could not send the rest.
+    pub(crate) fn forget_link(&mut self, cx: &Context, key: Option<&MacKey>) -> bool {
+        if let (Some(_), Body::Inline(len)) = (&self.plan, self.body) {
+            if self.sent > 0 {
+                return false;
+            }
+            // The socket sends in one datagram what was to be cut for the link.
+            self.plan = None;
+            self.header.fragment = wire::Fragment::whole(len as u32);
+            let (at, key) = (DATA_OFFSET as usize, key.filter(|_| self.meta.flags & FrameMeta::MAC != 0));
+            let (before, payload) = cx.arena.packet_mut(&mut self.head).split_at_mut(at + self.header_len);
+            // The lengths fit by construction, as in `build`.
+            let _ = self.header.write_header(&mut before[at..], &[&payload[..len]], key);
+        }
         self.way.0 = None;
+        true
     }
 
     /// The head is in hand again, after the device has sent it.

@@ -127,8 +127,12 @@ impl Tx {
                 break;
             }
             let key = self.rules.of(reply.meta().stream).key.as_ref();
+            // Nobody waits for a device that does not send: the kernel may know another way.
+            if reply.stuck && device.port.posts() && reply.forget_link(cx, key) {
+                break;
+            }
             if !reply.prepare_frame(cx, key, &*device.port) {
-                reply.forget_link();
+                reply.forget_link(cx, key);
                 break;
             }
             ready += 1;
@@ -289,6 +293,7 @@ fn open(pipeline: &Pipeline, cx: &mut Context) -> Result<(Port, Port), Stop> {
         ring_size: pipeline.af_xdp.ring_size,
         mtu: device.mtu,
         zero_copy: device.zero_copy,
+        need_wakeup: pipeline.af_xdp.need_wakeup,
         queues: device.queues.clone(),
     };
     let port = AfXdpTx::attach(of_device, &options, &cx.arena, cx.me).map_err(failed)?;

@@ -4,7 +4,7 @@
 //! UDP socket serves the frames, so that none is lost at the start.
 
 use super::sockets::{Pair, Wanted};
-use super::{MAX_FRAME, MAX_MTU};
+use super::{MAX_FRAME, MAX_MTU, MAX_QUEUES};
 use crate::PortError;
 use crate::xdp::{Attached, Counters, Filter, Interface, Mode, Program, XdpError};
 use acl::Compiled;
@@ -89,7 +89,7 @@ pub fn examine(options: &Options) -> Result<(Interface, Vec<u32>), PortError> {
     if interface.mtu > MAX_MTU {
         return Err(PortError::Mtu { interface: name(), mtu: interface.mtu, max: MAX_MTU, frame: MAX_FRAME });
     }
-    let queues = options.queues.clone().unwrap_or_else(|| (0..interface.rx_queues).collect());
+    let queues = options.queues.clone().unwrap_or_else(|| (0..interface.rx_queues.min(MAX_QUEUES.into())).collect());
     if let Some(queue) = queues.iter().find(|q| **q >= interface.rx_queues) {
         return Err(PortError::NoQueue { interface: name(), queue: *queue });
     }
@@ -220,7 +220,8 @@ impl Host {
         }
         let mut old = self.attached.replace(program)?;
         self.interface = interface;
-        Ok(old.counters()?)
+        // It is done: what cannot be read any more must not look as if it were not.
+        Ok(old.counters().unwrap_or_default())
     }
 
     /// What the program has counted since it, or its access list, came.

@@ -214,12 +214,12 @@ impl Queue {
             self.filled = self.filled.wrapping_add(1);
             self.posted += 1;
         }
-        if self.filled == before {
-            return;
+        if self.filled != before {
+            reach(KillPoint::DeviceNamed);
+            self.fill.set_producer(self.filled);
+            reach(KillPoint::DevicePosted);
         }
-        reach(KillPoint::DeviceNamed);
-        self.fill.set_producer(self.filled);
-        reach(KillPoint::DevicePosted);
+        // Also with nothing new: a driver may have asked just after the last look.
         if self.fill.needs_wakeup() {
             ffi::kick_rx(self.socket.as_fd());
         }
@@ -347,21 +347,27 @@ impl RxPort for AfXdpRx {
             return;
         }
         let (table, me) = (self.table, self.me);
-        for queue in &mut self.queues {
-            queue.fill(table, me, free);
-        }
+        // Where buffers are short, few are enough for the socket, and the queues take turns.
         self.socket.offer(arena, free);
+        let (count, first) = (self.queues.len(), self.next_queue);
+        for n in 0..count {
+            self.queues[(first + n) % count].fill(table, me, free);
+        }
     }
 
     fn receive(&mut self, out: &mut Vec<Received>, max: usize) -> Result<usize, PortError> {
         if self.is_unrecorded() {
             return Ok(0);
         }
-        let (mut got, max) = (0, max.min(out.capacity() - out.len()));
-        for _ in 0..self.queues.len() {
-            let slot = self.next_queue;
-            self.next_queue = (slot + 1) % self.queues.len();
-            got += self.take(slot, out, max - got)?;
+        let max = max.min(out.capacity() - out.len());
+        // Room for the socket, on the turns on which it is asked although the device is busy.
+        let reserve = if self.busy_turns + 1 >= SOCKET_EVERY_TURNS { self.socket.capacity().min(max / 2) } else { 0 };
+        // Another queue is the first each time: one that is always full must not starve the others.
+        let (count, first) = (self.queues.len(), self.next_queue);
+        self.next_queue = (first + 1) % count.max(1);
+        let mut got = 0;
+        for n in 0..count {
+            got += self.take((first + n) % count, out, max - reserve - got)?;
         }
         if got > 0 {
             reach(KillPoint::Received);

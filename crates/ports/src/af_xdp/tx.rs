@@ -44,6 +44,7 @@ pub struct AfXdpTx {
     me: Me,
     mtu: u32,
     zero_copy: bool,
+    need_wakeup: bool,
     /// Entries that named nothing of ours, and have not been told.
     faults: u64,
 }
@@ -55,8 +56,10 @@ pub struct TxOptions {
     pub ring_size: u32,
     /// The interface's MTU, bytes.
     pub mtu: u32,
-    /// Whether the kernel sends by itself, and is kicked only when it asks.
+    /// Whether the device sends from the buffers by itself; else the kernel copies while it is kicked.
     pub zero_copy: bool,
+    /// Whether the kernel says when it wants to be kicked; else it is kicked each time.
+    pub need_wakeup: bool,
     /// Numbers of the queues, in the order of their sockets.
     pub queues: Vec<u32>,
 }
@@ -73,13 +76,13 @@ impl AfXdpTx {
         }
         let map = |(fd, number): (OwnedFd, &u32)| Queue::map(fd, *number, options.ring_size);
         let queues = fds.into_iter().zip(&options.queues).map(map).collect::<Result<_, _>>()?;
-        let (mtu, zero_copy) = (options.mtu, options.zero_copy);
-        Ok(Self { queues, table: arena.table(), me, mtu, zero_copy, faults: 0 })
+        let (mtu, zero_copy, need_wakeup) = (options.mtu, options.zero_copy, options.need_wakeup);
+        Ok(Self { queues, table: arena.table(), me, mtu, zero_copy, need_wakeup, faults: 0 })
     }
 
     fn kick_those_with_work(&self) {
         for queue in self.queues.iter().filter(|q| q.unsent() > 0) {
-            if !self.zero_copy || queue.tx.needs_wakeup() {
+            if !self.zero_copy || !self.need_wakeup || queue.tx.needs_wakeup() {
                 queue.kick(self.zero_copy);
             }
         }
@@ -106,12 +109,16 @@ impl Queue {
 
     /// Has the kernel send what it will take now. In copy mode it does so during the call, a part each time.
     fn kick(&self, zero_copy: bool) {
-        for _ in 0..if zero_copy { 1 } else { 1 + self.tx.capacity() / 16 } {
-            match ffi::kick_tx(self.socket.as_fd()) {
-                Ok(()) | Err(Errno::AGAIN | Errno::INTR) if self.unsent() > 0 => {}
-                // No memory for more packets, or the device is busy: again at the next turn.
-                _ => return,
+        let mut unsent = self.unsent();
+        loop {
+            let kicked = ffi::kick_tx(self.socket.as_fd());
+            let left = self.unsent();
+            // No memory for more packets, or the device is busy or stopped: again at the next turn.
+            let goes_on = matches!(kicked, Ok(()) | Err(Errno::AGAIN | Errno::INTR)) && left != unsent;
+            if zero_copy || left == 0 || !goes_on {
+                return;
             }
+            unsent = left;
         }
     }
 
@@ -215,7 +222,7 @@ impl TxPort for AfXdpTx {
             let slot = self.queue_of(link.queue);
             let queue = &mut self.queues[slot];
             if queue.unsent() >= queue.tx.capacity() {
-                break;
+                continue; // The others may have room.
             }
             let address = u64::from(datagram.head.index()) * BUFFER_BYTES + u64::from(datagram.offset);
             queue.tx.set(queue.produced, address, len);

@@ -145,6 +145,10 @@ impl ReplayRx {
     /// Finds the next frame for us.
     fn look_ahead(&mut self) -> Result<Next, PortError> {
         if matches!(self.next, Next::Frame { .. } | Next::Over) {
+            if self.options.follow {
+                // What was appended is read in its turn; until then it must not keep the stage awake.
+                self.forget_changes();
+            }
             return Ok(self.next);
         }
         let passed_over = (self.skipped, self.dropped);

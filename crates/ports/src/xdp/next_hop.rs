@@ -22,6 +22,8 @@ const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 /// `NUD_INCOMPLETE`, `NUD_FAILED`: states without a usable hardware address.
 const UNUSABLE: u16 = 0x01 | 0x20;
+/// `NUD_REACHABLE`, `NUD_NOARP`, `NUD_PERMANENT`: states in which nothing need be asked.
+const CERTAIN: u16 = 0x02 | 0x40 | 0x80;
 /// `NTF_USE`: the kernel behaves as if a packet were to be sent there.
 const USE: u8 = 1;
 
@@ -63,8 +65,9 @@ fn push_attribute(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
 /// [`XdpError`] if the kernel does not tell.
 pub fn next_hop(ifindex: u32, to: IpAddr) -> Result<Option<NextHop>, XdpError> {
     let Some((source, hop)) = route(ifindex, to)? else { return Ok(None) };
-    let mac = neighbour(ifindex, hop)?;
-    if mac.is_none() {
+    let (mac, certain) = neighbour(ifindex, hop)?;
+    if !certain {
+        // Our packets do not pass the kernel, so that it would not notice by itself that a neighbour has changed.
         resolve(ifindex, hop)?;
     }
     Ok(Some(NextHop { source, mac }))
@@ -105,18 +108,18 @@ fn ndmsg(ifindex: u32, hop: IpAddr, flags: u8) -> Vec<u8> {
     body
 }
 
-/// The hardware address that the kernel has of `hop`.
-fn neighbour(ifindex: u32, hop: IpAddr) -> Result<Option<[u8; 6]>, XdpError> {
+/// The hardware address that the kernel has of `hop`, and whether it is certain of it.
+fn neighbour(ifindex: u32, hop: IpAddr) -> Result<(Option<[u8; 6]>, bool), XdpError> {
     const HARDWARE: u16 = 2;
-    let mut found = None;
+    let mut found = (None, false);
     let asked = netlink::ask(RTM_GETNEIGH, 0, &ndmsg(ifindex, hop, 0), |kind, message| {
         let Some(list) = message.get(NEIGHBOUR..).filter(|_| kind == RTM_NEWNEIGH) else { return };
         let state = u16::from_ne_bytes([message[8], message[9]]);
         let mac = attribute(list, HARDWARE).and_then(|bytes| <[u8; 6]>::try_from(bytes).ok());
-        found = mac.filter(|_| state & UNUSABLE == 0 && state != 0);
+        found = (mac.filter(|_| state & UNUSABLE == 0 && state != 0), state & CERTAIN != 0);
     });
     match asked {
-        Err(XdpError::System { source: Errno::NOENT, .. }) => Ok(None),
+        Err(XdpError::System { source: Errno::NOENT, .. }) => Ok((None, false)),
         other => other.map(|()| found),
     }
 }

@@ -93,7 +93,7 @@ impl AfXdp {
     }
 
     fn attach_tx(fds: Vec<OwnedFd>, arena: &Arena, me: Me) -> Box<dyn TxPort> {
-        let options = TxOptions { ring_size: RING, mtu: 1500, zero_copy: false, queues: vec![0] };
+        let options = TxOptions { ring_size: RING, mtu: 1500, zero_copy: false, need_wakeup: true, queues: vec![0] };
         Box::new(AfXdpTx::attach(fds, &options, arena, me).expect("the host's descriptors"))
     }
 

@@ -30,6 +30,9 @@ impl UdpPacket {
     /// Whether an answer may go back: ports on both sides (port 0 asks for none, RFC 768), unicast addresses and MACs
     /// (RFC 1122 section 3.2.1.3). Otherwise one forged packet would make us send to a group, or in a group's name.
     ///
+    /// Loopback addresses, and our own as the source, do not come from a link (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5.3): a rule that
+    /// trusts this machine must not be met by a forged packet. The kernel drops them too.
+    ///
     /// IPv4-mapped addresses do not belong into IPv6 headers; taken for IPv4 addresses further on, they would get around
     /// rules for those. The kernel drops them too.
     #[inline]
@@ -39,6 +42,8 @@ impl UdpPacket {
         source.port() != 0
             && destination.port() != 0
             && is_unicast(source.ip())
+            && !source.ip().is_loopback()
+            && source.ip() != destination.ip()
             && is_unicast(destination.ip())
             && !is_group(link.peer_mac)
             && !is_group(link.local_mac)
