@@ -38,6 +38,8 @@ struct Lane {
 #[derive(Default)]
 struct Spent {
     ns_per_frame: Vec<f64>,
+    /// As shares of the frames answered.
+    lost: Vec<f64>,
     /// By process, the receiving thread last.
     parts: Vec<Vec<f64>>,
 }
@@ -112,13 +114,20 @@ impl Lane {
     fn round(&self, place: &Placement, requests: &Path, rate: f64, way: &Way, spent: &mut Spent) -> Result<()> {
         // A veth that could segment TCP hands packets over without NAPI, and its peer's thread would not receive.
         self.net.offload(Side::Traffic, &[("tx", way.offload), ("tso", false)]).map_err(anyhow::Error::msg)?;
-        let before = self.spent_ns();
-        let result = self.paced(place, requests, rate, 1.0)?;
-        let frames = number(&result["received"]);
-        ensure!(number(&result["lost"]) <= frames * 0.01, "half of the saturation is too much: {result}");
-        let parts: Vec<f64> = self.spent_ns().iter().zip(&before).map(|(a, b)| (a - b) as f64 / frames).collect();
-        spent.ns_per_frame.push(parts.iter().sum());
-        spent.parts.push(parts);
+        for attempt in 1..=ATTEMPTS {
+            let before = self.spent_ns();
+            let result = self.paced(place, requests, rate, 1.0)?;
+            let (frames, lost) = (number(&result["received"]), number(&result["lost"]));
+            // A round in which others had the cores is taken again, and the last one as it is: its losses are told.
+            if lost > frames * LOST_MAX && attempt < ATTEMPTS {
+                continue;
+            }
+            let parts: Vec<f64> = self.spent_ns().iter().zip(&before).map(|(a, b)| (a - b) as f64 / frames).collect();
+            spent.ns_per_frame.push(parts.iter().sum());
+            spent.parts.push(parts);
+            spent.lost.push(lost / frames);
+            break;
+        }
         Ok(())
     }
 
@@ -159,7 +168,7 @@ pub fn measure(place: &Placement, requests: &Path) -> Result<Part> {
         figure(format!("cost.{}.cpu_ns_per_frame", way.name), median(&spent.ns_per_frame), Required::Nothing);
         let table = lanes[way.lane].table(spent);
         eprintln!("cost: {:<16} {}", way.name, text(&table));
-        part.raw[way.name] = json!({"ns_per_frame": spent.ns_per_frame, "by_process": table});
+        part.raw[way.name] = json!({"ns_per_frame": spent.ns_per_frame, "lost": spent.lost, "by_process": table});
     }
     let [xdp, others @ ..] = &spent;
     let ratio = |udp: &Spent| median(&ratios(&xdp.ns_per_frame, &udp.ns_per_frame));

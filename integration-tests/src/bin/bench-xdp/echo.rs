@@ -39,7 +39,7 @@ impl Side {
             let before = cpu_ns(subject.pid());
             let result = offer(net, cores.1, Load::Frames, &["-r", RATE, "-d", "0.7"])?;
             let spent_ns = cpu_ns(subject.pid()) - before;
-            ensure!(number(&result["lost"]) < 0.001 * number(&result["sent"]), "too fast: {result}");
+            ensure!(number(&result["lost"]) < 0.05 * number(&result["sent"]), "too fast: {result}");
             self.cpu_ns_per_packet.push(spent_ns as f64 / number(&result["received"]));
         }
         subject.stop(net)

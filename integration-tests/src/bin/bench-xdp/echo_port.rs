@@ -124,9 +124,8 @@ impl Echo {
         if self.received.is_empty() {
             n = self.rx.receive(&mut self.received, BURST)?;
             for packet in &mut self.received {
-                let frame = route(packet).and_then(|route| {
-                    self.tx.enclose(self.arena.packet_mut(&mut packet.held), packet.data, &route)
-                });
+                let frame = route(packet)
+                    .and_then(|route| self.tx.enclose(self.arena.packet_mut(&mut packet.held), packet.data, &route));
                 self.frames.push(frame.unwrap_or(DataRange { offset: 0, len: 0 }));
             }
         }
@@ -144,7 +143,8 @@ impl Echo {
     }
 
     fn send<const N: usize>(&mut self) -> Result<()> {
-        let all = || self.received.iter().zip(&self.frames).map(|(packet, frame)| datagram(&self.arena, packet, *frame));
+        let all =
+            || self.received.iter().zip(&self.frames).map(|(packet, frame)| datagram(&self.arena, packet, *frame));
         let Some(first) = all().next() else { return Ok(()) };
         let n = self.received.len().min(N);
         let mut datagrams = [first; N];

@@ -97,4 +97,3 @@ pub fn measure(place: &Placement) -> Result<Part> {
     part.raw = json!({"ledger": ledger, "filter": filter, "recoveries_ms": recoveries, "rate_per_s": RATE_PER_S});
     Ok(part)
 }
-
