@@ -103,7 +103,7 @@ impl Echo {
             burst: BURST,
             queues: vec![0],
         };
-        let tx_options = TxOptions { ring_size: RING, mtu, zero_copy: false, queues: vec![0] };
+        let tx_options = TxOptions { ring_size: RING, mtu, zero_copy: false, need_wakeup: true, queues: vec![0] };
         let table = arena.table();
         let mut echo = Self {
             rx: Box::new(AfXdpRx::attach(rx_fds, &rx_options, &arena, me)?),

@@ -98,6 +98,8 @@ fn run(only: &[String]) -> Result<bool> {
     if only.is_empty() {
         return figures::conclude(&integration_tests::root(), "xdp", &machine, &raw, &figures);
     }
-    figures.iter().for_each(|f| println!("{}", f.line()));
+    for figure in &figures {
+        println!("{}", figure.line());
+    }
     Ok(figures.iter().all(Figure::is_reached))
 }
