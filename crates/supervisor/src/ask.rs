@@ -153,14 +153,14 @@ mod tests {
     #[test]
     fn answers_errors_and_silence_are_told_apart() {
         let cat = Path::new("/bin/cat");
-        let answer = ask(cat, "-", b"{\"layout_version\":1,\"layout_hash\":\"00\"}\n", LAYOUT_LIMIT).unwrap();
+        let answer = ask(cat, "-", b"{\"layout_version\":1,\"layout_hash\":\"00\"}\n", LAYOUT_LIMIT, None).unwrap();
         assert!(answer.success);
         assert_eq!(parse_layout(&answer.stdout), Some((1, "00".to_owned())));
-        let answer = ask(cat, "--no-such-option", b"", LAYOUT_LIMIT).unwrap();
+        let answer = ask(cat, "--no-such-option", b"", LAYOUT_LIMIT, None).unwrap();
         assert!(!answer.success && answer.stderr.contains("no-such-option"));
-        let silent = ask(Path::new("/bin/sleep"), "30", b"", Duration::from_millis(30)).err().unwrap();
+        let silent = ask(Path::new("/bin/sleep"), "30", b"", Duration::from_millis(30), None).err().unwrap();
         assert!(matches!(silent, StartError::Silent { .. }), "{silent}");
-        let missing = ask(Path::new("/nowhere/flumeway-tx"), "--layout", b"", LAYOUT_LIMIT).err().unwrap();
+        let missing = ask(Path::new("/nowhere/flumeway-tx"), "--layout", b"", LAYOUT_LIMIT, None).err().unwrap();
         assert_eq!(missing.exit_code(), 3);
         assert!(missing.to_string().starts_with("/nowhere/flumeway-tx cannot be run: No such file"), "{missing}");
     }
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn a_long_question_does_not_block() {
         let long = vec![b'x'; 300_000];
-        let answer = ask(Path::new("/bin/cat"), "-", &long, LAYOUT_LIMIT).unwrap();
+        let answer = ask(Path::new("/bin/cat"), "-", &long, LAYOUT_LIMIT, None).unwrap();
         assert_eq!(answer.stdout.len(), long.len());
     }
 
