@@ -58,6 +58,8 @@ pub struct AfXdpRx {
     queues: Vec<Queue>,
     next_queue: usize,
     socket: UdpRx,
+    /// On their way to the socket.
+    few: Vec<Held>,
     socket_asked_ns: u64,
     /// Turns that brought packets by the device since the socket was asked.
     busy_turns: u32,
@@ -117,6 +119,7 @@ impl AfXdpRx {
         Ok(Self {
             queues,
             next_queue: 0,
+            few: Vec::with_capacity(socket.capacity()),
             socket,
             socket_asked_ns: 0,
             busy_turns: 0,
@@ -347,12 +350,16 @@ impl RxPort for AfXdpRx {
             return;
         }
         let (table, me) = (self.table, self.me);
-        // Where buffers are short, few are enough for the socket, and the queues take turns.
-        self.socket.offer(arena, free);
+        // Where buffers are short, the socket has a small share of them, and the queues take turns.
+        let share = (free.len() / 16).min(self.socket.wants());
+        self.few.extend(free.drain(free.len() - share..));
+        self.socket.offer(arena, &mut self.few);
+        free.append(&mut self.few);
         let (count, first) = (self.queues.len(), self.next_queue);
         for n in 0..count {
             self.queues[(first + n) % count].fill(table, me, free);
         }
+        self.socket.offer(arena, free);
     }
 
     fn receive(&mut self, out: &mut Vec<Received>, max: usize) -> Result<usize, PortError> {
