@@ -130,7 +130,7 @@ bench-xdp: deps build
 	$(CARGO) run --release -p integration-tests --bin bench-xdp
 
 # Namespaces and links for tests, kernel headers for the programs in benches/xdp.
-NET_PACKAGES := iproute2 ethtool libc6-dev
+NET_PACKAGES := iproute2 ethtool libc6-dev python3-minimal
 deps:
 	@deploy/deps.sh valgrind clang-14 $(BENCH_PACKAGES) $(NET_PACKAGES)
 

@@ -38,13 +38,11 @@ pub struct Options {
     pub queues: u32,
     /// MTU of both interfaces in bytes. A native XDP program without fragments takes at most 3 506 on a veth.
     pub mtu: u32,
-    /// A VLAN interface on both sides with this id, besides the untagged one.
-    pub vlan: Option<u16>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { queues: 1, mtu: 1500, vlan: None }
+        Self { queues: 1, mtu: 1500 }
     }
 }
 
@@ -66,7 +64,7 @@ fn next_number() -> u32 {
 }
 
 impl Net {
-    /// One queue, MTU 1500, no VLAN. `label` shows in messages and in the guard's command line.
+    /// One queue, MTU 1500. `label` shows in messages and in the guard's command line.
     pub fn new(label: &str) -> Result<Self, Missing> {
         Self::with(label, Options::default())
     }
@@ -117,30 +115,14 @@ impl Net {
         &self.interfaces[side as usize]
     }
 
-    /// Name of a side's VLAN interface, if there is one.
-    pub fn vlan_interface(&self, side: Side) -> Option<String> {
-        let id = self.options.vlan?;
-        Some(format!("{}{id}", ["va", "vb"][side as usize]))
-    }
-
-    /// Untagged IPv4 address, in a /30.
+    /// IPv4 address, in a /30.
     pub fn v4(&self, side: Side) -> IpAddr {
         Ipv4Addr::new(10, 77, 0, 1 + side as u8).into()
     }
 
-    /// Untagged IPv6 address, in a /64.
+    /// IPv6 address, in a /64.
     pub fn v6(&self, side: Side) -> IpAddr {
         Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, 1 + side as u16).into()
-    }
-
-    /// IPv4 address of the VLAN interface, in a /30.
-    pub fn vlan_v4(&self, side: Side) -> IpAddr {
-        Ipv4Addr::new(10, 77, 1, 1 + side as u8).into()
-    }
-
-    /// IPv6 address of the VLAN interface, in a /64.
-    pub fn vlan_v6(&self, side: Side) -> IpAddr {
-        Ipv6Addr::new(0xfd00, 0x77, 0, 1, 0, 0, 0, 1 + side as u16).into()
     }
 
     /// A command that runs in a namespace; the child's pid is the program's own. `ip netns exec` gives it a `/sys` that

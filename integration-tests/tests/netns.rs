@@ -42,15 +42,14 @@ fn assert_carries(net: &Net, to: IpAddr) {
 }
 
 #[test]
-fn traffic_passes_with_both_families_and_tagged() {
-    let Some(net) = Net::or_skip("traffic", Options { queues: 2, mtu: 3000, vlan: Some(7) }) else { return };
+fn traffic_passes_with_both_families() {
+    let Some(net) = Net::or_skip("traffic", Options { queues: 2, mtu: 3000 }) else { return };
     let before = net.counters(Side::Pipeline);
-    for to in [net.v4(Side::Pipeline), net.v6(Side::Pipeline), net.vlan_v4(Side::Pipeline), net.vlan_v6(Side::Pipeline)]
-    {
+    for to in [net.v4(Side::Pipeline), net.v6(Side::Pipeline)] {
         assert_carries(&net, to);
     }
     let after = net.counters(Side::Pipeline);
-    assert!(after.rx_packets >= before.rx_packets + 4 && after.rx_bytes > before.rx_bytes, "{before:?} {after:?}");
+    assert!(after.rx_packets >= before.rx_packets + 2 && after.rx_bytes > before.rx_bytes, "{before:?} {after:?}");
     assert_eq!(net.attachments(Side::Pipeline), []);
     let shown = net.command_in(Side::Pipeline, "ls").arg("/sys/class/net").output().unwrap();
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();

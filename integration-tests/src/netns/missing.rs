@@ -24,9 +24,6 @@ pub enum Missing {
     #[error("no veth pair ({0}): the kernel needs CONFIG_VETH")]
     Veth(String),
     /// The kernel.
-    #[error("no VLAN interface ({0}): the kernel needs CONFIG_VLAN_8021Q")]
-    Vlan(String),
-    /// The kernel.
     #[error("no AF_XDP sockets ({0}): the kernel needs CONFIG_XDP_SOCKETS")]
     AfXdp(String),
     /// Switched off.

@@ -40,15 +40,10 @@ pub fn make(net: &Net) -> Result<(), Missing> {
         must(net, ip(&format!("-n {name} link set lo up")));
         no_duplicate_detection(net, side).map_err(Missing::Ipv6)?;
         bring_up(net, side, net.interface(side), &[(net.v4(side), 30), (net.v6(side), 64)])?;
-        if let (Some(id), Some(vlan)) = (net.options.vlan, net.vlan_interface(side)) {
-            ip(&format!("-n {name} link add link {} name {vlan} type vlan id {id}", net.interface(side)))
-                .map_err(Missing::Vlan)?;
-            bring_up(net, side, &vlan, &[(net.vlan_v4(side), 30), (net.vlan_v6(side), 64)])?;
-        }
     }
-    // What an XDP program sees is the packet as it lies in memory. A checksum or a VLAN tag that the sender's stack leaves to
-    // the hardware is not there; on a wire it would be.
-    must(net, net.offload(Side::Traffic, &[("tx", false), ("txvlan", false)]));
+    // What an XDP program sees is the packet as it lies in memory. A checksum that the sender's stack leaves to the hardware
+    // is not there; on a wire it would be.
+    must(net, net.offload(Side::Traffic, &[("tx", false)]));
     Ok(())
 }
 

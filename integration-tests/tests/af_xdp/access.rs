@@ -1,6 +1,6 @@
 //! The access list in front of a pipeline: the same verdicts with every driver, and a change without a gap.
 
-use crate::{PORT, SECOND, Wanted, add_second, client, filter, ip, keep_up};
+use crate::{PORT, Wanted, filter, ip, keep_up};
 use integration_tests::client::Client;
 use integration_tests::gate::number;
 use integration_tests::netns::{Net, Options, Side};
@@ -72,7 +72,7 @@ fn ctl(net: &Net, pipeline: &Pipeline, arguments: &[&str]) -> Value {
 }
 
 /// Hits of the rules, and what else the status says of the ingress.
-fn hits(net: &Net, pipeline: &Pipeline) -> (Vec<u64>, Value) {
+pub fn hits(net: &Net, pipeline: &Pipeline) -> (Vec<u64>, Value) {
     let ingress = ctl(net, pipeline, &["status"])["ingress"].clone();
     let rules = ingress["access_list"].as_array().expect("rules");
     (rules.iter().map(|r| number(&r["hits"])).collect(), ingress)
@@ -123,23 +123,6 @@ fn the_same_list_gives_the_same_verdicts_with_every_driver() {
     (by_program[2], by_socket[2]) = (by_program[2].min(BURST), by_socket[2].min(BURST));
     assert_eq!(by_program, [20, 0, BURST, 0, 20]);
     assert_eq!(by_program, by_socket);
-}
-
-#[test]
-fn rules_may_name_the_vlan() {
-    let Some(net) = Net::or_skip("xdp-access-vlan", Options { vlan: Some(7), ..Options::default() }) else { return };
-    add_second(&net, &net.vlan_interface(Side::Traffic).unwrap());
-    let list = "[[ingress.acl]]\naction = \"deny\"\nvlan = 7\n";
-    let pipeline = Wanted { ingress: list, ..Wanted::default() }.start(&net, "access-vlan");
-    let (mut tagged, mut plain) = (client(&net, SECOND, 1), client(&net, net.v4(Side::Pipeline), 2));
-    for id in 0..20 {
-        tagged.send_tensor(id, &tensor_of(id));
-        plain.send_tensor(id, &tensor_of(id));
-    }
-    plain.receive_until(20);
-    wait_until("the tagged ones to be counted", || hits(&net, &pipeline).0 == [20]);
-    pipeline.assert_whole();
-    assert_eq!((tagged.receive(), filter(&pipeline, "denied")), (0, 20));
 }
 
 /// Rules that stay, with others before and behind them in turn.

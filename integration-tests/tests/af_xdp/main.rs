@@ -10,6 +10,7 @@ mod queues;
 mod raw;
 mod rights;
 mod serving;
+mod tags;
 mod wrong_input;
 
 use integration_tests::client::Client;

@@ -1,4 +1,4 @@
-//! Frames in and replies out, over both families, with tags, small and large.
+//! Frames in and replies out, over both families, small and large.
 
 use crate::{PORT, SECOND, Wanted, add_second, client, filter, judged, kernel_counter, raw, wrong_checksums};
 use integration_tests::client::{Client, values};
@@ -55,28 +55,6 @@ fn both_families_and_every_address_with_right_checksums() {
     wait_until("the kernel to count the wrong checksum", || wrong_checksums(&net) == before + 1);
     let (code, last) = pipeline.stop();
     assert_eq!((code, net.attachments(Side::Pipeline)), (0, vec![]), "{last}");
-}
-
-#[test]
-fn tags_are_kept_and_tagged_addresses_of_the_kernel_are_its_own() {
-    let Some(net) = Net::or_skip("xdp-vlan", Options { vlan: Some(7), ..Options::default() }) else { return };
-    let tagged = net.vlan_interface(Side::Traffic).unwrap();
-    add_second(&net, &tagged);
-    let pipeline = Wanted::default().start(&net, "vlan");
-    let count = || {
-        let path = format!("/sys/class/net/{tagged}/statistics/rx_packets");
-        let text = net.command_in(Side::Traffic, "cat").arg(path).output().unwrap().stdout;
-        String::from_utf8(text).unwrap().trim().parse::<u64>().unwrap()
-    };
-    let before = count();
-    serve(&mut client(&net, SECOND, 1), 0..100);
-    assert!(count() >= before + 100, "replies came without their tag");
-    assert_all_redirected(&pipeline, 100);
-    // The interface on top has addresses of its own: the kernel takes the tag off, its socket serves, the kernel replies.
-    serve(&mut client(&net, net.vlan_v4(Side::Pipeline), 2), 0..50);
-    serve(&mut client(&net, net.vlan_v6(Side::Pipeline), 3), 0..50);
-    let ledger = pipeline.assert_whole();
-    assert_eq!((filter(&pipeline, "redirected"), &ledger["answered"]), (100, &200.into()), "{ledger}");
 }
 
 /// Frames and results of `elements`, in datagrams as large as the MTU lets them be.
