@@ -4,6 +4,7 @@
 
 mod access;
 mod aimed;
+mod elsewhere;
 mod hitless;
 mod neighbours;
 mod queues;

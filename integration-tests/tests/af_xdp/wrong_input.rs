@@ -1,12 +1,15 @@
 //! What AF_XDP cannot do here: each case is a clear error that names cause and remedy, and leaves nothing attached.
 
 use crate::{PORT, Wanted, client, ip};
+use arena::region::{ALIGN, HugePages, Mapping, Region};
 use integration_tests::bare::{Bare, wait_detached};
 use integration_tests::netns::{Net, Options, Side};
 use integration_tests::pipeline::{PATIENCE, folder};
 use integration_tests::traffic::{assert_right, steady};
+use ports::af_xdp::{Pair, Wanted as Sockets};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
@@ -112,23 +115,55 @@ fn an_mtu_above_what_a_buffer_or_the_driver_takes() {
 }
 
 #[test]
-fn what_others_have_taken() {
-    let Some(net) = Net::or_skip("xdp-taken", Options { queues: 2, ..Options::default() }) else { return };
+fn another_program_on_the_interface() {
+    let Some(net) = Net::or_skip("xdp-attached", Options { queues: 2, ..Options::default() }) else { return };
     let veth = net.interface(Side::Pipeline).to_owned();
     for mode in [&[][..], &["-g"]] {
         let echo = Bare::start(&net, "bare_echo", &[&["-w", "poll"], mode].concat()).unwrap();
         let theirs = net.attachments(Side::Pipeline);
         assert_eq!((theirs.len(), theirs[0].is_native), (1, mode.is_empty()));
-        let words = ["queue 0", &veth, "taken", "ss --xdp", "[af_xdp] queues"];
-        refused(&net, &[], &Wanted::default().text(&veth), &words);
         let id = theirs[0].program_id.to_string();
-        let other_queue = Wanted { af_xdp: "queues = [1]", ..Wanted::default() }.text(&veth);
-        refused(&net, &[], &other_queue, &["XDP program already", &id, "run: "]);
+        // Whatever the queues: there is one program for all of them.
+        for af_xdp in ["", "queues = [1]"] {
+            let text = Wanted { af_xdp, ..Wanted::default() }.text(&veth);
+            refused(&net, &[], &text, &[&veth, "XDP program already", &id, "run: "]);
+        }
         assert_eq!(net.attachments(Side::Pipeline), theirs, "the other program goes on");
         drop(echo);
         wait_detached(&net);
     }
     // With nothing in the way it starts.
+    let pipeline = Wanted::default().start(&net, "attached");
+    assert_eq!(pipeline.status()["ingress"]["driver"], "af_xdp");
+}
+
+/// AF_XDP sockets on queue 0 of the pipeline's interface, and no program.
+fn hold_queue(net: &Net) -> Vec<Pair> {
+    let open = || {
+        let interface = net.interface(Side::Pipeline);
+        let ifindex = ports::xdp::Interface::find(interface).expect("the interface").index;
+        let sockets =
+            Sockets { interface, ifindex, ring_size: 64, zero_copy: false, need_wakeup: true, busy_poll: None };
+        let region = Region::create("packets", ALIGN, HugePages::Off).expect("a region");
+        let packets = Mapping::map("packets", region.rw.as_fd(), ALIGN, true).expect("its mapping");
+        sockets.open(&[0], &packets).expect("sockets on the queue")
+    };
+    net.inside(Side::Pipeline, open).unwrap()
+}
+
+#[test]
+fn a_queue_that_others_have_taken() {
+    let Some(net) = Net::or_skip("xdp-taken", Options { queues: 2, ..Options::default() }) else { return };
+    let veth = net.interface(Side::Pipeline).to_owned();
+    let theirs = hold_queue(&net);
+    let words = ["queue 0", &veth, "taken", "ss --xdp", "[af_xdp] queues"];
+    refused_cleanly(&net, &veth, Wanted::default(), &words);
+    // The other queue is free, and who has the first keeps it.
+    let pipeline = Wanted { af_xdp: "queues = [1]", ..Wanted::default() }.start(&net, "other-queue");
+    assert_eq!(pipeline.status()["ingress"]["device"]["queues"], json!([1]));
+    assert_eq!(pipeline.stop().0, 0);
+    refused_cleanly(&net, &veth, Wanted::default(), &words);
+    drop(theirs);
     let pipeline = Wanted::default().start(&net, "taken");
     assert_eq!(pipeline.status()["ingress"]["driver"], "af_xdp");
 }

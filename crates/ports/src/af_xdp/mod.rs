@@ -9,6 +9,8 @@
 
 mod ffi;
 mod host;
+#[cfg(feature = "conformance")]
+pub mod rings_for_tests;
 mod rx;
 mod sockets;
 mod tx;

@@ -3,6 +3,7 @@
 
 #[path = "../common/kill.rs"]
 mod common;
+mod hostile;
 mod kill;
 mod net;
 #[path = "../common/skip.rs"]
