@@ -20,21 +20,21 @@ const SENDERS_PORT: u16 = 4_000;
 type Tags = [Option<Tag>; 2];
 
 const NONE: Tags = [None; 2];
-const SEVEN: Tags = [customer(7), None];
-const EIGHT: Tags = [customer(8), None];
+const SEVEN: Tags = [Some(customer(7)), None];
+const EIGHT: Tags = [Some(customer(8)), None];
 /// VLAN 7, priority 5, drop eligible.
-const URGENT: Tags = [customer(0xb007), None];
+const URGENT: Tags = [Some(customer(0xb007)), None];
 /// A priority alone, and no VLAN.
-const PRIORITY: Tags = [customer(0xe000), None];
-const SEVEN_IN_FIVE: Tags = [service(5), customer(7)];
-const FIVE_IN_SEVEN: Tags = [service(7), customer(5)];
+const PRIORITY: Tags = [Some(customer(0xe000)), None];
+const SEVEN_IN_FIVE: Tags = [Some(service(5)), Some(customer(7))];
+const FIVE_IN_SEVEN: Tags = [Some(service(7)), Some(customer(5))];
 
-const fn customer(tci: u16) -> Option<Tag> {
-    Some(Tag { tpid: 0x8100, tci })
+const fn customer(tci: u16) -> Tag {
+    Tag { tpid: 0x8100, tci }
 }
 
-const fn service(tci: u16) -> Option<Tag> {
-    Some(Tag { tpid: 0x88a8, tci })
+const fn service(tci: u16) -> Tag {
+    Tag { tpid: 0x88a8, tci }
 }
 
 /// The traffic side's end of the link, frame by frame.
