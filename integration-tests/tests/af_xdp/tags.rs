@@ -62,8 +62,10 @@ impl Wire {
     }
 
     fn send(&mut self, frame: &[u8]) {
-        let text: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
-        writeln!(self.to, "{text}").expect("the script reads");
+        for byte in frame {
+            write!(self.to, "{byte:02x}").expect("the script reads");
+        }
+        writeln!(self.to).expect("the script reads");
     }
 
     /// The next frame to [`SENDER`]; other traffic of the link is passed over.
