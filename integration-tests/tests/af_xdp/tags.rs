@@ -169,7 +169,9 @@ fn judge(label: &str, rule: &str, served: &[Tags], denied: &[Tags]) {
     let of = |all: &[Tags]| 20 * all.len() as u64;
     for way in ways(&net) {
         for _ in 0..10 {
-            denied.iter().for_each(|tags| wire.request(&net, way, *tags, u64::MAX));
+            for tags in denied {
+                wire.request(&net, way, *tags, u64::MAX);
+            }
             for &tags in served {
                 wire.request(&net, way, tags, id);
                 // The link keeps the order: a denied frame that was answered all the same comes first.

@@ -204,12 +204,16 @@ fn forged_entries_before_a_successor() {
     assert!(found.iter().all(|f| f.index == kept && f.standing == Standing::Malformed), "{found:?}");
     let taken: Vec<Held> = found.iter().filter_map(|f| table.adopt(f.index, me)).collect();
     assert_eq!(taken.len(), 1);
-    found.iter().for_each(|f| port.recorded(f.position));
+    for refound in &found {
+        port.recorded(refound.position);
+    }
     port.take_unposted(&mut free);
     let packets = receive(&mut *port);
     let numbers: Vec<_> = packets.iter().filter_map(|p| number(&driver, p)).collect();
     assert_eq!(numbers, [4, 5, 6, 7]);
-    packets.iter().for_each(|p| port.recorded(p.position));
+    for packet in &packets {
+        port.recorded(packet.position);
+    }
     assert_eq!(ring.consumer(), ring.producer());
     give_up(packets.into_iter().map(|p| p.held).chain(taken).chain(free));
 }
