@@ -19,7 +19,7 @@ use std::os::fd::AsFd as _;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-/// Set to anything, it makes [`Net::or_skip`] fail where it would skip: for machines on which nothing may be missing.
+/// Set to anything, it makes [`skipped`] fail: for machines on which nothing may be missing.
 pub const NO_SKIPS: &str = "FLUMEWAY_NO_SKIPS";
 
 /// One of the two namespaces.
@@ -56,6 +56,15 @@ pub struct Net {
     guard: Guard,
 }
 
+/// A line `skipped: ` with what is missing for the test of this name. Fails instead where [`NO_SKIPS`] is set.
+///
+/// # Panics
+/// Then.
+pub fn skipped(label: &str, missing: &str) {
+    assert!(std::env::var_os(NO_SKIPS).is_none(), "{label}: {missing}, and {NO_SKIPS} is set");
+    crate::report(&format!("skipped-{label}"), &format!("skipped: {missing}\n"));
+}
+
 fn next_number() -> u32 {
     static NEXT: Mutex<u32> = Mutex::new(0);
     let mut next = NEXT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,14 +93,13 @@ impl Net {
         Ok(net)
     }
 
-    /// [`Net::with`], or nothing and a line `skipped: ` with what is missing. Fails instead where [`NO_SKIPS`] is set.
+    /// [`Net::with`], or nothing and [`skipped`].
     pub fn or_skip(label: &str, options: Options) -> Option<Self> {
         let missing = match Self::with(label, options) {
             Ok(net) => return Some(net),
             Err(missing) => missing,
         };
-        assert!(std::env::var_os(NO_SKIPS).is_none(), "{label}: {missing}, and {NO_SKIPS} is set");
-        crate::report(&format!("skipped-{label}"), &format!("skipped: {missing}\n"));
+        skipped(label, &missing.to_string());
         None
     }
 

@@ -2,7 +2,7 @@
 //! process that made them.
 
 use integration_tests::client::Client;
-use integration_tests::netns::{Net, Options, Side};
+use integration_tests::netns::{Net, Options, Side, skipped};
 use integration_tests::pipeline::{Pipeline, wait_until};
 use integration_tests::processes::{is_alive, signal};
 use integration_tests::shipped;
@@ -165,7 +165,7 @@ fn what_is_missing_is_named() {
     }
     let output = match command.stdin(Stdio::null()).output() {
         Err(e) if e.kind() == ErrorKind::PermissionDenied => {
-            eprintln!("skipped: another user may not read the folder of the binaries");
+            skipped("missing", "another user may not read the folder of the binaries");
             return;
         }
         output => output.unwrap(),

@@ -3,7 +3,7 @@
 use crate::{PORT, Wanted, client, ip};
 use arena::region::{ALIGN, HugePages, Mapping, Region};
 use integration_tests::bare::{Bare, wait_detached};
-use integration_tests::netns::{Net, Options, Side};
+use integration_tests::netns::{Net, Options, Side, skipped};
 use integration_tests::pipeline::{PATIENCE, folder};
 use integration_tests::traffic::{assert_right, steady};
 use ports::af_xdp::{Pair, Wanted as Sockets};
@@ -175,7 +175,7 @@ fn a_user_without_privilege() {
     let mut test = net.command_in(Side::Pipeline, as_nobody[0]);
     test.args(&as_nobody[1..]).arg(integration_tests::shipped().join("flumeway")).arg("--version");
     if !test.output().is_ok_and(|o| o.status.success()) {
-        eprintln!("skipped: no `setpriv`, or another user may not read the folder of the binaries");
+        skipped("xdp-nobody", "no `setpriv`, or another user may not read the folder of the binaries");
         return;
     }
     let text = Wanted::default().text(net.interface(Side::Pipeline));
