@@ -149,7 +149,8 @@ impl Queue {
                     self.posted = self.posted.saturating_sub(1);
                     done.push(Reaped { held, last });
                 }
-                None => *faults += u64::from(entry.is_none()),
+                // A word that is not the queue's: a dead incarnation had claimed it.
+                None => *faults += u64::from(entry.is_none_or(|index| index >= table.buffers())),
             }
         }
         if self.reaped != before {

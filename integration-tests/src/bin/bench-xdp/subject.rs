@@ -121,13 +121,14 @@ impl Placement {
         let Self { supervisor, rx_gateway, preprocess, infer, tx, .. } = self;
         let mut text = format!(
             "[pipeline]\nprofile = \"small\"\nwait = \"{}\"\ncores = {{ supervisor = {supervisor}, rx_gateway = {rx_gateway}, \
-             preprocess = [{preprocess}], infer = [{infer}], tx = {tx} }}\n[infer]\nengine = \"null\"\n\
+             preprocess = [{preprocess}], infer = [{infer}], tx = {tx} }}\n[arena]\nbuffers = 16384\n[infer]\nengine = \"null\"\n\
              null_input_elements = {ELEMENTS}\nnull_output_elements = {ELEMENTS}\n[post]\nkind = \"tensor\"\n",
             self.wait.of_stages()
         );
         let _ = write!(text, "[ingress]\ndriver = \"{driver}\"\nlisten = \"{}:{PORT}\"\n", net.v4(Side::Pipeline));
         if driver == "af_xdp" {
-            let _ = write!(text, "[af_xdp]\ninterface = \"{}\"\n", net.interface(Side::Pipeline));
+            // As many packets may wait for a stage that shares its core as fit the UDP socket's 4 MiB.
+            let _ = write!(text, "[af_xdp]\ninterface = \"{}\"\nring_size = 8192\n", net.interface(Side::Pipeline));
         }
         let name = format!("bench-xdp-{}-{driver}", net.label());
         Pipeline::start_inside(net, &name, &text, &integration_tests::shipped(), &[])
