@@ -37,6 +37,13 @@ pub enum Standing {
     Fragment,
     /// Not an IP packet with a UDP datagram, or its headers contradict each other.
     Malformed,
+    /// A datagram for another address or port than ours, where no kernel takes those.
+    Elsewhere,
+    /// No datagram, from a driver that has no kernel beside it: `data` is the whole frame. It may ask for our hardware address.
+    Other,
+    /// A datagram that the driver has classified: the rule of the access list that matches first, if any does. What follows from
+    /// it is rx-gateway's to say.
+    Matched(Option<u16>),
 }
 
 /// A packet that a dead predecessor received and perhaps did not record.
@@ -105,6 +112,11 @@ pub trait RxPort {
 
     /// Packets that the kernel or the device dropped since the socket was opened, as far as it tells.
     fn dropped(&mut self) -> u64;
+
+    /// The device's hardware address, where no kernel tells the neighbours.
+    fn link_address(&self) -> Option<[u8; 6]> {
+        None
+    }
 }
 
 /// One datagram to send: the parts in order.
@@ -222,4 +234,9 @@ pub trait TxPort {
 
     /// Becomes writable when there is room again.
     fn writable(&self) -> BorrowedFd<'_>;
+
+    /// The hardware address that frames must come from, where it is not the one that the request was sent to.
+    fn link_address(&self) -> Option<[u8; 6]> {
+        None
+    }
 }

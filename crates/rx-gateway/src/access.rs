@@ -29,8 +29,11 @@ impl Access {
             Standing::Filtered => return (None, None),
             Standing::Fragment => return (Some(Verdict::IpFragment), None),
             Standing::Malformed => return (Some(Verdict::Headers), None),
+            // Nobody answers for these yet.
+            Standing::Elsewhere | Standing::Other => return (Some(Verdict::Headers), None),
             Standing::Unfiltered if self.trivial => return (None, None),
-            Standing::Unfiltered => {}
+            // The list has the last word.
+            Standing::Unfiltered | Standing::Matched(_) => {}
         }
         let (Some(peer), Some(local)) = (packet.peer.get(), packet.local.get()) else {
             return (Some(Verdict::Headers), None);
