@@ -73,7 +73,21 @@ impl List {
         let source = Number::new(packet.source);
         let destination = Number::new(packet.destination);
         let matches = |rule: &Rule| rule.matches(source, destination, packet);
-        let Some(found) = self.rules.iter().position(matches) else {
+        let found = self.rules.iter().position(matches);
+        self.settle(found, source, now_ns)
+    }
+
+    /// As [`List::decide`], for a packet of which somebody else has found out which rule matches first, if any does. A rule
+    /// that this list does not have decides nothing: the packet is held against the rules here.
+    pub fn judge(&mut self, packet: &Packet, rule: Option<u16>, now_ns: u64) -> Decision {
+        match rule.map(usize::from) {
+            Some(found) if found >= self.rules.len() => self.decide(packet, now_ns),
+            found => self.settle(found, Number::new(packet.source), now_ns),
+        }
+    }
+
+    fn settle(&mut self, found: Option<usize>, source: Number, now_ns: u64) -> Decision {
+        let Some(found) = found else {
             self.policy_hits += 1;
             return Decision { verdict: self.policy, rule: None };
         };

@@ -35,6 +35,20 @@ counters! {
         Damaged = "damaged",
         /// Entries of a device's ring that named nothing of this pipeline's.
         DeviceFaults = "device_faults",
+        /// Packets for which a device had no free descriptor.
+        DeviceMissed = "device_missed",
+        /// Packets that a device found damaged, or could not take.
+        DeviceErrors = "device_errors",
+        /// Times a device's driver had no buffer to fill a descriptor again.
+        DeviceNoMbuf = "device_no_mbuf",
+        /// Packets that were in a device's queue, or taken and not recorded, when a predecessor died.
+        LostInDevice = "lost_in_device",
+        /// What the driver's environment took to come up at this stage's last start, microseconds.
+        EalInitUs = "eal_init_us",
+        /// What finding, configuring and starting the port took then, microseconds.
+        PortStartUs = "port_start_us",
+        /// What taking over from the predecessor took then, without the port, microseconds.
+        RecoveryUs = "recovery_us",
     }
 }
 
@@ -107,6 +121,16 @@ counters! {
         Damaged = "damaged",
         /// Entries of a device's ring that named nothing of this pipeline's.
         DeviceFaults = "device_faults",
+        /// What the driver's environment took to come up at this stage's last start, microseconds.
+        EalInitUs = "eal_init_us",
+        /// What finding, configuring and starting the port took then, microseconds.
+        PortStartUs = "port_start_us",
+        /// Replies that a dead predecessor had posted to a device that was reset then: they count as answered, nobody saw them go.
+        SentUnconfirmed = "sent_unconfirmed",
+        /// Answers to neighbours (ARP, neighbour discovery, ping) handed to the device. They are no frames.
+        LinkAnswers = "link_answers",
+        /// Answers to neighbours that the device refused, or for which there is none.
+        LinkRefused = "link_refused",
     }
 }
 
@@ -141,5 +165,11 @@ counters! {
         Denied = "access_denied",
         /// Its sender sends more than the access list's rate.
         Limited = "access_limited",
+        /// For somebody else, or nothing that is answered here, where no kernel takes such packets.
+        Elsewhere = "elsewhere",
+        /// A neighbour asked for our hardware address, or whether we are there, and gets an answer.
+        Link = "link",
+        /// The same, and there were too many: no answer.
+        LinkLimited = "link_limited",
     }
 }

@@ -15,4 +15,6 @@ pub mod udp;
 pub mod xdp;
 
 pub use error::PortError;
-pub use port::{Datagram, Reaped, Received, Refound, Route, RxPort, SendOutcome, Sent, Standing, TxPort};
+pub use port::{
+    Datagram, DeviceCounts, Reaped, Received, Refound, Route, RxPort, SendOutcome, Sent, Standing, StartTimes, TxPort,
+};

@@ -1,6 +1,7 @@
 //! The two traits that every driver implements.
 
 use crate::PortError;
+use acl::{AclAction, AclRule};
 use arena::descriptor::DataRange;
 use arena::meta::{Address, Link};
 use arena::{Arena, Held};
@@ -67,6 +68,28 @@ pub struct Refound {
     pub standing: Standing,
 }
 
+/// What a device says that became of packets which never got into a buffer in hand; each since the port was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceCounts {
+    /// No descriptor was free for them.
+    pub missed: u64,
+    /// They were damaged on the wire, or the device could not take them.
+    pub errors: u64,
+    /// Times no buffer was there to fill a descriptor again.
+    pub no_mbuf: u64,
+    /// Packets that a dead predecessor had taken and not recorded, or that waited in its queues.
+    pub lost: u64,
+}
+
+/// How long a port took to come up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StartTimes {
+    /// The environment of the driver, microseconds.
+    pub eal_init_us: u64,
+    /// The port itself: found, configured, started; microseconds.
+    pub port_start_us: u64,
+}
+
 /// The receiving side of a driver.
 pub trait RxPort {
     /// Packets in the driver's shared vector that a predecessor may not have recorded. Called once, before anything else.
@@ -115,6 +138,20 @@ pub trait RxPort {
 
     /// The device's hardware address, where no kernel tells the neighbours.
     fn link_address(&self) -> Option<[u8; 6]> {
+        None
+    }
+
+    /// The access list, for a driver that classifies packets ([`Standing::Matched`]) or can have its device drop some. Called when
+    /// the port is open, before the first packet, and at each reload.
+    fn set_access_list(&mut self, _rules: &[AclRule], _policy: AclAction) {}
+
+    /// What the device counts by itself. Not for each packet: it may ask the device.
+    fn device_counts(&mut self) -> Option<DeviceCounts> {
+        None
+    }
+
+    /// How long it took to come up.
+    fn start_times(&self) -> Option<StartTimes> {
         None
     }
 }
@@ -192,6 +229,11 @@ pub trait TxPort {
     /// Takes back the heads that a dead predecessor meant for a device and never gave it. Called once, before anything is sent.
     fn take_unposted(&mut self, _heads: &mut Vec<Held>) {}
 
+    /// Takes back the heads whose last datagram a dead predecessor had posted to a device that has been reset since: nobody will
+    /// say whether it went out. Each is settled, as [`arena::descriptor::Table::complete`] does, and is never sent again. Called
+    /// once, after [`TxPort::take_unposted`].
+    fn take_unconfirmed(&mut self, _heads: &mut Vec<Held>) {}
+
     /// Whether heads that are sent by a link stay with the device until [`TxPort::reap`].
     fn posts(&self) -> bool {
         false
@@ -237,6 +279,11 @@ pub trait TxPort {
 
     /// The hardware address that frames must come from, where it is not the one that the request was sent to.
     fn link_address(&self) -> Option<[u8; 6]> {
+        None
+    }
+
+    /// How long it took to come up.
+    fn start_times(&self) -> Option<StartTimes> {
         None
     }
 }

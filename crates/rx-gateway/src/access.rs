@@ -29,10 +29,8 @@ impl Access {
             Standing::Filtered => return (None, None),
             Standing::Fragment => return (Some(Verdict::IpFragment), None),
             Standing::Malformed => return (Some(Verdict::Headers), None),
-            // Nobody answers for these yet.
-            Standing::Elsewhere | Standing::Other => return (Some(Verdict::Headers), None),
-            Standing::Unfiltered if self.trivial => return (None, None),
-            // The list has the last word.
+            Standing::Elsewhere | Standing::Other => return (Some(Verdict::Elsewhere), None),
+            Standing::Unfiltered | Standing::Matched(_) if self.trivial => return (None, None),
             Standing::Unfiltered | Standing::Matched(_) => {}
         }
         let (Some(peer), Some(local)) = (packet.peer.get(), packet.local.get()) else {
@@ -47,7 +45,10 @@ impl Access {
             vlan: (outer != 0).then_some(outer as u16 & 0x0fff),
             protocol: UDP,
         };
-        let decision = self.list.decide(&question, now_ns);
+        let decision = match packet.standing {
+            Standing::Matched(rule) => self.list.judge(&question, rule, now_ns),
+            _ => self.list.decide(&question, now_ns),
+        };
         let verdict = match decision.verdict {
             acl::Verdict::Allowed => None,
             acl::Verdict::Denied => Some(Verdict::Denied),
