@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")"
 seconds=${1:-60}
 [ $# -gt 0 ] && shift
-targets=${*:-ring start datagram packet pcap}
+targets=${*:-ring start datagram packet neighbour pcap}
 dir=${FUZZ_DIR:-$PWD/../target/fuzz}
 
 cannot() {

@@ -12,7 +12,7 @@ pub(super) const UDP: u8 = 17;
 pub(super) const IPV4_LEN: usize = 20;
 pub(super) const IPV6_LEN: usize = 40;
 /// "More fragments" and the 13 bits of the offset.
-const FRAGMENT_BITS: u16 = 0x3fff;
+pub(super) const FRAGMENT_BITS: u16 = 0x3fff;
 
 /// What UDP needs of the header below it.
 pub(super) struct Ip<'a> {

@@ -51,7 +51,7 @@ impl UdpPacket {
 }
 
 #[inline]
-fn is_unicast(address: IpAddr) -> bool {
+pub(super) fn is_unicast(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()),
         IpAddr::V6(v6) => !(v6.is_unspecified() || v6.is_multicast() || v6.to_ipv4_mapped().is_some()),

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 #[path = "../../../../fuzz/bodies/datagram.rs"]
 mod datagram;
+#[path = "../../../../fuzz/bodies/neighbour.rs"]
+mod neighbour;
 #[path = "../../../../fuzz/bodies/packet.rs"]
 mod packet;
 #[path = "../../../../fuzz/bodies/pcap.rs"]
@@ -29,6 +31,11 @@ fn the_corpus_of_packet() {
 }
 
 #[test]
+fn the_corpus_of_neighbour() {
+    replay("neighbour", neighbour::run);
+}
+
+#[test]
 fn the_corpus_of_pcap() {
     replay("pcap", pcap::run);
 }
@@ -42,6 +49,11 @@ proptest! {
     #[test]
     fn any_bytes_as_a_frame(data in proptest::collection::vec(any::<u8>(), 0..200)) {
         packet::run(&data);
+    }
+
+    #[test]
+    fn any_bytes_as_a_question(data in proptest::collection::vec(any::<u8>(), 0..200)) {
+        neighbour::run(&data);
     }
 
     #[test]
