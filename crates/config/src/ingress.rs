@@ -31,16 +31,18 @@ pub enum Driver {
     Udp,
     /// Kernel bypass on a stock kernel, see `[af_xdp]`.
     AfXdp,
+    /// Poll-mode drivers past the kernel, see `[dpdk]`.
+    Dpdk,
     /// From one capture file into another, see `[replay]`.
     Replay,
 }
 
 /// Drivers that the design names and this release lacks.
-const LATER_DRIVERS: [&str; 3] = ["dpdk", "rdma", "tcp"];
+const LATER_DRIVERS: [&str; 2] = ["rdma", "tcp"];
 
 impl Driver {
-    const ALL: [Self; 4] = [Self::Auto, Self::Udp, Self::AfXdp, Self::Replay];
-    const WORDS: [&str; 4] = ["auto", "udp", "af_xdp", "replay"];
+    const ALL: [Self; 5] = [Self::Auto, Self::Udp, Self::AfXdp, Self::Dpdk, Self::Replay];
+    const WORDS: [&str; 5] = ["auto", "udp", "af_xdp", "dpdk", "replay"];
 
     /// The word that stands for this driver in configuration and print.
     pub const fn word(self) -> &'static str {
@@ -48,6 +50,7 @@ impl Driver {
             Self::Auto => "auto",
             Self::Udp => "udp",
             Self::AfXdp => "af_xdp",
+            Self::Dpdk => "dpdk",
             Self::Replay => "replay",
         }
     }

@@ -14,6 +14,8 @@
 
 mod acl;
 mod af_xdp;
+mod dpdk;
+mod dpdk_device;
 mod error;
 mod facts;
 mod files;
@@ -40,6 +42,8 @@ mod value;
 
 pub use acl::{AclAction, AclRule, MAX_ACL_RULES, PortRange, Protocol, Rate};
 pub use af_xdp::{AfXdp, DeviceFacts, Neighbour, XdpMode, ZeroCopy};
+pub use dpdk::{Dpdk, DpdkIdle, FlowRules, LinkAddress, Offloads, StaticNeighbour};
+pub use dpdk_device::DpdkDevice;
 pub use error::{ConfigError, Origin};
 pub use facts::{DescribeError, MachineFacts, ModelFacts};
 pub use general::{Cores, General, PinnedCores, Profile, Wait};

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::af_xdp::{AfXdp, DeviceFacts};
+use crate::dpdk::{self, Dpdk};
 use crate::error::{ConfigError, Origin};
 use crate::facts::ModelFacts;
 use crate::files;
@@ -40,6 +41,8 @@ pub struct Pipeline {
     pub ingress: Ingress,
     /// `[af_xdp]`
     pub af_xdp: AfXdp,
+    /// `[dpdk]`
+    pub dpdk: Dpdk,
     /// `[replay]`
     pub replay: Replay,
     /// `[limits]`
@@ -117,6 +120,7 @@ impl Pipeline {
             rings: Rings::defaults(profile),
             ingress: Ingress::defaults(),
             af_xdp: AfXdp::defaults(),
+            dpdk: Dpdk::defaults(),
             replay: Replay::defaults(),
             limits: Limits::defaults(profile),
             rx_gateway: RxGateway::defaults(),
@@ -152,6 +156,7 @@ impl Pipeline {
         self.arena.check(at, &self.rings)?;
         self.ingress.check(at)?;
         self.af_xdp.check(at)?;
+        self.dpdk.check(at)?;
         self.replay.check(at, self.ingress.driver)?;
         if self.ingress.driver == Driver::Replay && self.rx_gateway.instances != 1 {
             let problem = format!(
@@ -161,6 +166,7 @@ impl Pipeline {
             return Err(at.error("rx_gateway.instances", &problem, "write 1"));
         }
         self.rx_gateway.check(at)?;
+        dpdk::check_fit(self)?;
         self.limits.check(at, &self.arena, &self.ingress, self.rx_gateway.instances)?;
         self.preprocess.check(at)?;
         self.infer.check(at)?;
@@ -239,6 +245,7 @@ impl Pipeline {
             rings: document.section("rings", |section| Rings::read(section, profile))?,
             ingress: document.section("ingress", Ingress::read)?,
             af_xdp: document.section("af_xdp", AfXdp::read)?,
+            dpdk: document.section("dpdk", Dpdk::read)?,
             replay: document.section("replay", |section| Replay::read(section, base_dir))?,
             limits: document.section("limits", |section| Limits::read(section, profile))?,
             rx_gateway: document.section("rx_gateway", RxGateway::read)?,

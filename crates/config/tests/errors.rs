@@ -28,7 +28,7 @@ const CASES: &[(&str, &str)] = &[
     (
         "[network]",
         "3:2: [network] is no table of this file; remove it; the tables are \
-             pipeline, arena, rings, ingress, af_xdp, replay, limits, rx_gateway, preprocess, infer, post, supervisor, stream",
+             pipeline, arena, rings, ingress, af_xdp, dpdk, replay, limits, rx_gateway, preprocess, infer, post, supervisor, stream",
     ),
     ("[rings]\nburst = \"32\"", "4:9: [rings] burst = \"32\" is a string; write a whole number"),
     ("[rings]\nburst = -1", "4:9: [rings] burst = -1 is out of range; write a whole number from 0 to 4294967295"),
@@ -87,8 +87,8 @@ const CASES: &[(&str, &str)] = &[
              write less, or [arena] buffers = 4096",
     ),
     (
-        "[ingress]\ndriver = \"dpdk\"",
-        "4:10: [ingress] driver = \"dpdk\" comes with a later release; write \"auto\", \"udp\", \"af_xdp\" or \"replay\"",
+        "[ingress]\ndriver = \"rdma\"",
+        "4:10: [ingress] driver = \"rdma\" comes with a later release; write \"auto\", \"udp\", \"af_xdp\", \"dpdk\" or \"replay\"",
     ),
     (
         "[ingress]\nlisten = \"localhost\"",

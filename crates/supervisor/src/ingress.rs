@@ -87,6 +87,7 @@ pub fn examine(pipeline: &Pipeline) -> Result<Examined, PortError> {
             }
             Ok(Examined { driver: Driver::Replay, reasons: Vec::new(), interface: None })
         }
+        Driver::Dpdk => Ok(Examined { driver: Driver::Dpdk, reasons: Vec::new(), interface: None }),
         Driver::AfXdp => {
             let found = options(pipeline).and_then(|o| af_xdp::examine(&o))?;
             Ok(Examined { driver: Driver::AfXdp, reasons: Vec::new(), interface: Some(found) })
@@ -128,7 +129,7 @@ impl Ingress {
             (ingress.driver, &pipeline.replay.input, &pipeline.replay.output)
         {
             it.replay = Some(replay::Host::open(&replay::Options { input, output })?);
-        } else {
+        } else if ingress.driver != Driver::Dpdk {
             let socket = open_socket(ingress.listen, ingress.receive_buffer_bytes as usize, gateways)?;
             // The kernel may have chosen the port.
             it.listen = socket.local_addr();
@@ -145,7 +146,7 @@ impl Ingress {
             af_xdp::Host::open(&options, &acl, regions.packets.rw.as_fd(), regions.packets.len)
         };
         let opened = match pipeline.ingress.driver {
-            Driver::Udp | Driver::Replay => None,
+            Driver::Udp | Driver::Dpdk | Driver::Replay => None,
             Driver::AfXdp => Some(options(pipeline).and_then(open)?),
             Driver::Auto => match may_be_af_xdp(pipeline).and_then(|o| open(o).map_err(|e| e.to_string())) {
                 Ok(host) => Some(host),
@@ -157,7 +158,7 @@ impl Ingress {
         };
         pipeline.ingress.driver = match (&opened, pipeline.ingress.driver) {
             (Some(_), _) => Driver::AfXdp,
-            (None, Driver::Replay) => Driver::Replay,
+            (None, same @ (Driver::Dpdk | Driver::Replay)) => same,
             (None, _) => Driver::Udp,
         };
         pipeline.device = opened.as_ref().map(|host| DeviceFacts {
