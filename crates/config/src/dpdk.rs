@@ -10,10 +10,7 @@ use crate::dpdk_device::DpdkDevice;
 use crate::error::{ConfigError, Origin};
 use crate::general::{entry, inline_table};
 use crate::ingress::Driver;
-use crate::memory::Hugepages;
-use crate::pipeline::Pipeline;
 use crate::reader::Section;
-use crate::stream::ReplyTo;
 use crate::value::{Auto, Mistake, Value, words};
 
 /// Most receive queues of one rx-gateway.
@@ -22,8 +19,8 @@ const MAX_QUEUES: u32 = 16;
 /// Largest IP packet whose frame and tags fit into one buffer.
 const MAX_MTU: u32 = 3626;
 
-/// Arguments of the library that Flumeway sets itself, and by what.
-const OWN_ARGUMENTS: [(&str, &str); 17] = [
+/// Arguments of the library that Flumeway sets itself, or that contradict what it sets, and what to write instead.
+const OWN_ARGUMENTS: [(&str, &str); 19] = [
     ("-l", "[pipeline] cores"),
     ("-c", "[pipeline] cores"),
     ("-s", "[pipeline] cores"),
@@ -38,6 +35,8 @@ const OWN_ARGUMENTS: [(&str, &str); 17] = [
     ("--block", "[dpdk] rx and tx"),
     ("--vdev", "[dpdk] rx and tx"),
     ("--no-pci", "[dpdk] rx and tx"),
+    ("--no-huge", ""),
+    ("--legacy-mem", ""),
     ("--in-memory", ""),
     ("--file-prefix", ""),
     ("--proc-type", ""),
@@ -97,8 +96,8 @@ impl LinkAddress {
 
 impl fmt::Display for LinkAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        let separated = |(n, byte): (usize, &u8)| write!(f, "{}{byte:02x}", if n == 0 { "" } else { ":" });
+        self.0.iter().enumerate().try_for_each(separated)
     }
 }
 
@@ -259,9 +258,10 @@ impl Dpdk {
         driver == Driver::Dpdk || (driver == Driver::Auto && self.without_device().is_none())
     }
 
-    /// Whether the library is told to do without hugepages.
-    pub fn without_hugepages(&self) -> bool {
-        self.eal_args.iter().any(|argument| argument == "--no-huge")
+    /// Buffers of an rx-gateway that wait in the port and its pool.
+    pub fn buffers_held(&self) -> u32 {
+        let per_queue = self.rx.iter().map(|rx| rx.least_buffers().max(self.rx_descriptors)).max();
+        per_queue.unwrap_or(self.rx_descriptors) * self.queues + self.pool_cache
     }
 
     /// Checks each value by itself.
@@ -309,96 +309,14 @@ impl Dpdk {
                 name == own || (own.len() == 2 && name.starts_with(own) && !name.starts_with("--"))
             };
             let Some((own, by)) = OWN_ARGUMENTS.iter().find(|(own, _)| is(own)) else { continue };
-            let problem = format!("has {argument}, and {own} is what Flumeway sets itself");
+            let problem = if own.starts_with("--no-huge") || own.starts_with("--legacy") {
+                format!("has {argument}, which excludes --in-memory, and that is what Flumeway sets itself")
+            } else {
+                format!("has {argument}, and {own} is what Flumeway sets itself")
+            };
             let remedy = if by.is_empty() { "remove it".to_owned() } else { format!("remove it, and use {by}") };
             return Err(at.error("dpdk.eal_args", &problem, remedy));
         }
         Ok(())
     }
-}
-
-/// Checks how `[dpdk]` fits the other sections, if a start may take its drivers.
-pub(crate) fn check_fit(pipeline: &Pipeline) -> Result<(), ConfigError> {
-    let (at, dpdk, listen) = (&pipeline.origin, &pipeline.dpdk, pipeline.ingress.listen);
-    if !dpdk.may_serve(pipeline.ingress.driver) {
-        return Ok(());
-    }
-    if let Some(key) = dpdk.without_device() {
-        let problem = "is missing, and [ingress] driver = \"dpdk\" needs it";
-        return Err(at.error(&format!("dpdk.{key}"), problem, format!("write {}", DpdkDevice::wanted())));
-    }
-    let gateways = pipeline.rx_gateway.instances;
-    if dpdk.rx.len() != gateways as usize {
-        let problem =
-            format!("names {} for [rx_gateway] instances = {gateways}", crate::general::count(dpdk.rx.len(), "device"));
-        return Err(at.error("dpdk.rx", &problem, "name one per rx-gateway; queues spread one device's packets"));
-    }
-    check_ports(at, dpdk)?;
-    if listen.port() == 0 {
-        let problem = format!("= \"{listen}\" leaves the port to the kernel, which DPDK goes past");
-        return Err(at.error("ingress.listen", &problem, "write a port"));
-    }
-    if dpdk.addresses(listen.ip()).is_empty() {
-        let problem = format!("is empty, and [ingress] listen = \"{listen}\" names no address either");
-        return Err(at.error("dpdk.addresses", &problem, "write the addresses that senders reach this machine by"));
-    }
-    let pci = dpdk.devices().find_map(DpdkDevice::pci);
-    if let (Some(device), Hugepages::Off) = (pci, pipeline.arena.hugepages) {
-        let problem = format!("= \"off\", and {device} reads and writes the arena itself: its pages must be huge");
-        return Err(at.error("arena.hugepages", &problem, "write \"require\""));
-    }
-    check_buffers(pipeline)?;
-    check_neighbours(pipeline)
-}
-
-/// No two processes drive one port.
-fn check_ports(at: &Origin, dpdk: &Dpdk) -> Result<(), ConfigError> {
-    let devices: Vec<&DpdkDevice> = dpdk.devices().collect();
-    for (n, device) in devices.iter().enumerate() {
-        let Some(first) = devices[..n].iter().find(|other| other.is_port_of(device)) else { continue };
-        let is_tx = n == dpdk.rx.len();
-        let key = if is_tx { "dpdk.tx" } else { "dpdk.rx" };
-        let problem = format!("= \"{device}\" is the same port as \"{first}\"");
-        let remedy = if is_tx {
-            "rx and tx need two ports or functions: name another, or with one port write [ingress] driver = \"af_xdp\""
-        } else {
-            "name each once; queues spread one device's packets"
-        };
-        return Err(at.error(key, &problem, remedy));
-    }
-    Ok(())
-}
-
-/// What waits in the device and its pool is lost to frames in flight: half of the buffers at least is left to them.
-fn check_buffers(pipeline: &Pipeline) -> Result<(), ConfigError> {
-    let (dpdk, gateways) = (&pipeline.dpdk, pipeline.rx_gateway.instances);
-    let share = pipeline.arena.buffers / gateways.max(1);
-    let held = dpdk.rx_descriptors * dpdk.queues + dpdk.pool_cache;
-    if held <= share / 2 {
-        return Ok(());
-    }
-    let problem = format!(
-        "= {} for {} and pool_cache = {} keep {held} of the {share} buffers of an rx-gateway with the device",
-        dpdk.rx_descriptors,
-        crate::general::count(dpdk.queues as usize, "queue"),
-        dpdk.pool_cache,
-    );
-    let buffers = u64::from(held) * 2 * u64::from(gateways);
-    let remedy = format!("leave half to frames in flight: write less, or [arena] buffers = {buffers}");
-    Err(pipeline.origin.error("dpdk.rx_descriptors", &problem, remedy))
-}
-
-/// No kernel knows the link addresses of those who get replies without having asked.
-fn check_neighbours(pipeline: &Pipeline) -> Result<(), ConfigError> {
-    for stream in std::iter::once(&pipeline.default_stream).chain(&pipeline.streams) {
-        let ReplyTo::Address(to) = stream.reply_to else { continue };
-        if pipeline.dpdk.neighbours.iter().all(|neighbour| neighbour.address != to.ip()) {
-            let key = format!("stream.{}.reply_to", stream.id);
-            let problem = format!("= \"{to}\" has no entry in [dpdk] neighbours");
-            let remedy =
-                format!("add {{ address = \"{}\", mac = \"...\" }} with the next hop's hardware address", to.ip());
-            return Err(pipeline.origin.error(&key, &problem, remedy));
-        }
-    }
-    Ok(())
 }

@@ -76,6 +76,12 @@ impl DpdkDevice {
         }
     }
 
+    /// Buffers that the driver takes for each receive queue when that is set up, however few descriptors it has.
+    pub(crate) fn least_buffers(&self) -> u32 {
+        // Twice the kernel's default of descriptors: its fill ring, which begins full.
+        if self.virtual_driver() == Some("net_af_xdp") { 2048 } else { 0 }
+    }
+
     /// Whether both are one port: the same function, or the same kernel interface below.
     pub(crate) fn is_port_of(&self, other: &Self) -> bool {
         let port = |device: &Self| {

@@ -16,6 +16,7 @@ mod acl;
 mod af_xdp;
 mod dpdk;
 mod dpdk_device;
+mod dpdk_fit;
 mod error;
 mod facts;
 mod files;
@@ -26,6 +27,7 @@ mod memory;
 mod pipeline;
 mod plan;
 mod plan_notes;
+mod plan_ports;
 mod plan_rings;
 mod plan_text;
 mod post;
@@ -54,6 +56,7 @@ pub use pipeline::{Pipeline, known_keys};
 pub use plan::{
     FrameCost, Level, Note, Plan, Process, REGION_ALIGN_BYTES, ReceiveBuffer, Region, plan, resolve_slots, slot_bytes,
 };
+pub use plan_ports::PlannedPort;
 pub use plan_rings::{Carries, Ring, rings};
 pub use post::{BoxForm, BoxUnits, Post, PostKind, ScoreActivation};
 pub use prefix::{Prefix, PrefixError};

@@ -7,7 +7,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::af_xdp::{AfXdp, DeviceFacts};
-use crate::dpdk::{self, Dpdk};
+use crate::dpdk::Dpdk;
+use crate::dpdk_fit;
 use crate::error::{ConfigError, Origin};
 use crate::facts::ModelFacts;
 use crate::files;
@@ -166,7 +167,7 @@ impl Pipeline {
             return Err(at.error("rx_gateway.instances", &problem, "write 1"));
         }
         self.rx_gateway.check(at)?;
-        dpdk::check_fit(self)?;
+        dpdk_fit::check(self)?;
         self.limits.check(at, &self.arena, &self.ingress, self.rx_gateway.instances)?;
         self.preprocess.check(at)?;
         self.infer.check(at)?;

@@ -8,6 +8,7 @@ use crate::general::{Profile, Wait};
 use crate::ingress::REQUEST_HEADER_BYTES;
 use crate::memory::{BUFFER_STRIDE_BYTES, Hugepages};
 use crate::pipeline::Pipeline;
+use crate::plan_ports::PlannedPort;
 use crate::plan_rings::{Ring, rings};
 use crate::topology::Topology;
 use crate::value::{Auto, words};
@@ -51,6 +52,8 @@ pub struct Plan {
     pub memory: Vec<Region>,
     /// All regions together.
     pub memory_bytes: u64,
+    /// Ports of poll-mode drivers, if a start may take them.
+    pub ports: Vec<PlannedPort>,
     /// The socket's queue.
     pub receive_buffer: ReceiveBuffer,
     /// What frames of usual sizes take.
@@ -245,6 +248,7 @@ pub fn plan(pipeline: &Pipeline, machine: &MachineFacts, model: &ModelFacts) -> 
         max_heads: heads,
         memory_bytes: memory.iter().map(|region| region.bytes).sum(),
         memory,
+        ports: crate::plan_ports::ports(pipeline, &topology),
         receive_buffer: receive_buffer(pipeline, machine),
         frames: frame_costs(pipeline),
         notes: Vec::new(),

@@ -1,6 +1,7 @@
 //! What `check` warns about: memory, hugepages, the socket's queue, large frames in small packets.
 
 use crate::facts::MachineFacts;
+use crate::ingress::Driver;
 use crate::memory::Hugepages;
 use crate::pipeline::Pipeline;
 use crate::plan::{Level, Note, Plan, REGION_ALIGN_BYTES, jumbo_mtu, wants_hugepages};
@@ -10,7 +11,8 @@ pub(crate) fn notes(pipeline: &Pipeline, machine: &MachineFacts, topology: &Topo
     let found = [
         memory(pipeline, machine, plan),
         hugepages(pipeline, machine, plan),
-        receive_buffer(plan),
+        crate::plan_ports::note(pipeline, machine, &plan.ports, plan.memory_bytes),
+        receive_buffer(pipeline, plan),
         large_frames(pipeline, plan),
         cores(topology),
         access_list(pipeline),
@@ -51,9 +53,10 @@ fn hugepages(pipeline: &Pipeline, machine: &MachineFacts, plan: &Plan) -> Option
     })
 }
 
-fn receive_buffer(plan: &Plan) -> Option<Note> {
+fn receive_buffer(pipeline: &Pipeline, plan: &Plan) -> Option<Note> {
     let buffer = &plan.receive_buffer;
-    (buffer.granted_bytes < buffer.asked_bytes).then(|| Note {
+    let has_socket = pipeline.ingress.driver != Driver::Dpdk;
+    (has_socket && buffer.granted_bytes < buffer.asked_bytes).then(|| Note {
         level: Level::Warning,
         message: format!(
             "the kernel grants {} of the {} bytes of [ingress] receive_buffer_bytes: above {} Mbit/s, packets are lost \

@@ -56,6 +56,7 @@ impl fmt::Display for Plan {
                 ]
             }),
         )?;
+        self.write_ports(f)?;
         let buffer = &self.receive_buffer;
         writeln!(
             f,
@@ -63,6 +64,27 @@ impl fmt::Display for Plan {
             buffer.granted_bytes, buffer.asked_bytes, buffer.covered_mbit_per_s
         )?;
         self.notes.iter().try_for_each(|note| writeln!(f, "{}: {}; {}", note.level, note.message, note.remedy))
+    }
+}
+
+impl Plan {
+    fn write_ports(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.ports.is_empty() {
+            return Ok(());
+        }
+        let rows = self.ports.iter().map(|port| {
+            let held =
+                if port.buffers == 0 { "-".to_owned() } else { format!("{} of {}", port.buffers_held, port.buffers) };
+            [
+                port.device.to_string(),
+                port.process.clone(),
+                format!("{} x {}", port.queues, port.descriptors),
+                held,
+                port.driver_copies.map_or_else(|| "?".to_owned(), |copies| copies.to_string()),
+                mib(port.library_bytes).to_string(),
+            ]
+        });
+        table(f, &["dpdk port", "process", "descriptors", "buffers held", "copies", "library MiB"], rows)
     }
 }
 
