@@ -82,10 +82,13 @@ fn ask(frame: &[u8]) {
     assert_eq!((&answer[6..12], answer[0] & 1 == 0 || answer[..6] == ALL_NODES), (&US[..], true));
     let (packet, ether_type) = packet_at(answer).expect("an answer");
     assert_eq!(answer[12..packet], frame[12..packet], "the same tags and the same protocol");
-    assert_eq!(question.topic() == Topic::Echo, ether_type != 0x0806 && answer[packet..].len() >= 28 && {
-        let message = message(answer).expect("a message").0;
-        matches!(answer[message.start], 0 | 129)
-    });
+    assert_eq!(
+        question.topic() == Topic::Echo,
+        ether_type != 0x0806 && answer[packet..].len() >= 28 && {
+            let message = message(answer).expect("a message").0;
+            matches!(answer[message.start], 0 | 129)
+        }
+    );
     if ether_type == 0x0800 {
         assert_eq!(internet_checksum(&answer[packet..packet + 20]), 0);
     }

@@ -24,7 +24,7 @@ const V6_ZERO_SUM: &str = "020000000002020000000001 86dd \
      60000000 000a 11 40 20010db8000100000000000000000009 20010db8000000000000000000000007 \
      2328 9c40 000a ffff e4ee";
 
-fn bytes(hex: &str) -> Vec<u8> {
+pub fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<u32> = hex.chars().filter_map(|c| c.to_digit(16)).collect();
     digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect()
 }

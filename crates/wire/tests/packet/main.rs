@@ -4,5 +4,6 @@ mod agreement;
 mod answers;
 mod checksum;
 mod golden;
+mod neighbours;
 mod refusals;
 mod samples;
