@@ -1,7 +1,7 @@
 //! Where everything is, counted from outside: by words, roles and ring membership, never as a difference.
 
 use crate::arena::Arena;
-use crate::descriptor::{Fate, Role, is_attached};
+use crate::descriptor::{Descriptor, Fate, Role, is_attached};
 use crate::gateway::GatewayPage;
 use crate::owner::OwnerId;
 use crate::sync::Ordering;
@@ -16,8 +16,10 @@ pub struct Audit {
     pub with_device: u32,
     /// Buffers of incomplete frames.
     pub assembling: u32,
-    /// Heads: frames in flight.
+    /// Heads: frames in flight, and [`Self::answers`].
     pub heads: u32,
+    /// Heads that are no frames': answers to neighbours on their way.
+    pub answers: u32,
     /// Segments attached to heads.
     pub segments: u32,
     /// Slots in slot rings, or in the hands of their stages.
@@ -39,6 +41,15 @@ impl Audit {
     }
 }
 
+/// Whether a buffer is a frame's head.
+///
+/// The mark is stored before the role and goes after it: looked for on both sides, it is not missed on a head that comes or goes
+/// at this moment.
+fn is_frame(d: &Descriptor) -> bool {
+    let before = d.is_answer();
+    d.role() == Role::Head && !before && !d.is_answer()
+}
+
 impl Arena {
     /// Counts frames in flight: heads, from the roles.
     pub fn frames_in_flight(&self) -> u64 {
@@ -52,7 +63,7 @@ impl Arena {
 
     fn heads_in(&self, range: Range<u32>) -> u64 {
         let buffers = self.table().iter().take(range.end as usize).skip(range.start as usize);
-        buffers.filter(|(_, d)| d.role() == Role::Head).count() as u64
+        buffers.filter(|(_, d)| is_frame(d)).count() as u64
     }
 
     /// Whether there is no frame, complete or not.
@@ -87,7 +98,10 @@ impl Arena {
                 continue;
             }
             match role {
-                Role::Head => audit.heads += 1,
+                Role::Head => {
+                    audit.heads += 1;
+                    audit.answers += u32::from(d.is_answer());
+                }
                 Role::Assembling => audit.assembling += 1,
                 Role::Segment if is_attached(owner) && head_ok() => audit.segments += 1,
                 Role::Free if owner.id == self.geometry().home_of(index) => audit.free += 1,

@@ -8,7 +8,7 @@
 //! | role | rx-gateway | before the word that publishes it |
 //! | slot | preprocess | before ATTACHED is stored in the slot's word |
 //! | next, segments, data, fragment | rx-gateway | before ATTACHED is stored, or before the head is pushed |
-//! | fate | whoever ends the frame | once, before the head goes on |
+//! | fate | whoever ends the frame; rx-gateway where the head is no frame's ([`ANSWER`]) | once, before the head goes on |
 //! | settled | tx | before the head goes home |
 //! | `posted_at` | whoever gives the buffer to a device queue | before the word names that queue, see `device.rs` |
 //! | attempts, interruptions | supervisor | while the stage that held the frame is dead |
@@ -19,6 +19,10 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// "No index": in `slot` and `next`.
 pub const NONE: u32 = u32::MAX;
+
+/// In `fate`: the head is no frame's, but a packet that rx-gateway has made (an answer to a neighbour) and that tx sends as it
+/// is. No fate has this number, and no single damaged bit makes it of one.
+pub const ANSWER: u64 = u64::from_be_bytes(*b"answer--");
 
 /// What a buffer is for at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,16 +214,31 @@ impl Descriptor {
         self.settled.store(1, Ordering::Release);
     }
 
+    /// Says that the head to be is no frame's; rx-gateway, before the role.
+    ///
+    /// Such a head takes the ways of all heads (rings, recovery, sweeps, devices), so that no death loses it, and is not counted
+    /// among frames: neither admitted nor finished, and not in flight.
+    #[inline]
+    pub fn mark_answer(&self) {
+        self.fate.store(ANSWER, Ordering::Release);
+    }
+
+    /// Whether the head is no frame's.
+    #[inline]
+    pub fn is_answer(&self) -> bool {
+        self.fate.load(Ordering::Acquire) == ANSWER
+    }
+
     /// How the frame ended, if it has.
     #[inline]
     pub fn fate(&self) -> Option<Fate> {
         Fate::from_cell(self.fate.load(Ordering::Acquire) as usize)
     }
 
-    /// Records how the frame ended; the first record stays.
+    /// Records how the frame ended; the first record stays. What is no frame has no fate.
     #[inline]
     pub fn set_fate(&self, fate: Fate) {
-        if self.fate().is_none() {
+        if self.fate().is_none() && !self.is_answer() {
             self.fate.store(fate.cell() as u64, Ordering::Release);
         }
     }

@@ -4,6 +4,7 @@
 //! ```text
 //! admit      segments attached (last first)   line(Admit)      received := value   role := HEAD        end
 //! dissolve   line(Dissolve)   cells := value   history   slot to its ring   segments free   role := FREE   end
+//! answer     record   marked   role := HEAD   ...   role := FREE                 not counted, so without a line
 //! ```
 
 use crate::descriptor::{Fate, NONE, Role, Table};
@@ -68,12 +69,28 @@ pub fn take_apart<E>(
     head: Held,
     history: Option<(&StreamRow, u64)>,
     send_slot: impl FnOnce(Held) -> Result<(), E>,
-    mut free: impl FnMut(Held),
+    free: impl FnMut(Held),
 ) -> Result<(), E> {
     if let Some((row, frame)) = history {
         row.record_finished(line.finished, frame);
     }
     reach(KillPoint::Counted);
+    dismantle(table, me, head, send_slot, free)
+}
+
+/// Takes apart a head that is no frame's ([`crate::descriptor::ANSWER`]): as [`take_apart`], without history. It has neither slot nor
+/// segments; if a stray write marked a frame's head so, its are freed all the same. Every step may be repeated.
+///
+/// # Errors
+/// What `send_slot` says.
+#[inline]
+pub fn dismantle<E>(
+    table: Table<'_>,
+    me: Me,
+    head: Held,
+    send_slot: impl FnOnce(Held) -> Result<(), E>,
+    mut free: impl FnMut(Held),
+) -> Result<(), E> {
     let d = table.of(&head);
     if let Some(slot) = table.detach_slot(&head, me) {
         send_slot(slot)?;

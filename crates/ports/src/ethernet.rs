@@ -58,8 +58,8 @@ pub(crate) fn is_for(frame: &[u8], listen: SocketAddr) -> bool {
     }
 }
 
-/// The link as a frame's record keeps it.
-fn stored(link: &packet::Link, queue: u8) -> Link {
+/// The link as a frame's record keeps it; `queue`: that it came by.
+pub fn stored(link: &packet::Link, queue: u8) -> Link {
     let tag = |tag: Option<Tag>| tag.map_or(0, |t| u32::from(t.tpid) << 16 | u32::from(t.tci));
     Link { peer_mac: link.peer_mac, local_mac: link.local_mac, tags: link.tags.map(tag), queue }
 }

@@ -15,6 +15,7 @@ pub mod udp;
 pub mod xdp;
 
 pub use error::PortError;
+pub use ethernet::stored as stored_link;
 pub use port::{
     Datagram, DeviceCounts, Reaped, Received, Refound, Route, RxPort, SendOutcome, Sent, Standing, StartTimes, TxPort,
 };

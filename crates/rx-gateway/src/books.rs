@@ -98,6 +98,18 @@ pub(crate) fn take_apart(
     arena::frame::take_apart(arena.table(), me, line, head, history, send_slot, |held| free.push(held))
 }
 
+/// Takes apart what came home and is no frame.
+pub(crate) fn dismantle(
+    arena: &Arena,
+    me: Me,
+    head: Held,
+    slots: &mut [Outlet],
+    free: &mut Vec<Held>,
+) -> Result<(), Stop> {
+    let send_slot = |slot| send_slot(arena, slot, slots);
+    arena::frame::dismantle(arena.table(), me, head, send_slot, |held| free.push(held))
+}
+
 /// A free slot goes to the preprocess instance that it belongs to.
 pub(crate) fn send_slot(arena: &Arena, slot: Held, slots: &mut [Outlet]) -> Result<(), Stop> {
     let n = (slot.index() - arena.geometry().buffers) as usize % slots.len();

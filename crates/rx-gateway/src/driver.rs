@@ -21,6 +21,10 @@ pub(crate) fn burst(pipeline: &Pipeline) -> usize {
 pub(crate) fn open(pipeline: &Pipeline, cx: &mut Context) -> Result<Box<dyn RxPort>, Stop> {
     let fds = std::mem::take(&mut cx.port);
     let failed = |e: ports::PortError| Stop::Environment(e.to_string());
+    if pipeline.ingress.driver == Driver::Dpdk {
+        let missing = "this build of flumeway-rx-gateway has no DPDK; build with the feature dpdk";
+        return Err(Stop::Configuration(format!("[ingress] driver = \"dpdk\": {missing}")));
+    }
     if pipeline.ingress.driver == Driver::Replay {
         let rx = ReplayRx::attach(fds, &replay_options(pipeline), &cx.arena, cx.me).map_err(failed)?;
         return Ok(Box::new(rx));

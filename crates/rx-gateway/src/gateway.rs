@@ -3,8 +3,10 @@
 use crate::access::Access;
 use crate::assembly::Assemblies;
 use crate::backlog::{Backlog, Waiting};
-use crate::books::{Books, send_slot, take_apart};
+use crate::books::{Books, dismantle, send_slot, take_apart};
+use crate::device::{self, DeviceBooks};
 use crate::driver;
+use crate::neighbours::Neighbours;
 use crate::policy::{Rule, Rules};
 use crate::streams::Streams;
 use arena::counters::RxCounter;
@@ -55,6 +57,8 @@ pub(crate) struct Live {
     /// Most packets of one call to the driver.
     burst: usize,
     pub(crate) access: Access,
+    pub(crate) neighbours: Neighbours,
+    device: DeviceBooks,
     /// The pausing stream that last filled its backlog: its row, and how many frames that is.
     pub(crate) filled: Option<(u32, usize)>,
     /// Admitted frames that are not in the backlog, and how many there may be: no more than there are slots for.
@@ -69,9 +73,25 @@ impl RxGateway {
     }
 }
 
+impl RxGateway {
+    /// Takes over, with this port.
+    pub(crate) fn begin(&mut self, cx: &Context, port: Box<dyn RxPort>) -> Result<(), Stop> {
+        let mut live = Live::open(&self.pipeline, cx, port)?;
+        let start_ns = now_ns();
+        live.recover(cx, &self.rules, &self.pipeline)?;
+        device::set(cx.page, RxCounter::RecoveryUs, now_ns().saturating_sub(start_ns) / 1000);
+        // Before the supervisor learns that this stage is at work: it sends frames to a device's queue from then on.
+        live.port.offer(&cx.arena, &mut live.free);
+        live.flush(cx);
+        self.live = Some(live);
+        Ok(())
+    }
+}
+
 impl Live {
-    pub(crate) fn open(pipeline: &Pipeline, cx: &mut Context) -> Result<Self, Stop> {
-        let port = driver::open(pipeline, cx)?;
+    pub(crate) fn open(pipeline: &Pipeline, cx: &Context, mut port: Box<dyn RxPort>) -> Result<Self, Stop> {
+        port.set_access_list(&pipeline.ingress.acl, pipeline.ingress.acl_policy);
+        DeviceBooks::started(cx.page, &*port);
         let buffers = cx.arena.geometry().buffers;
         let all = buffers as usize;
         let me = cx.me.id;
@@ -82,6 +102,8 @@ impl Live {
             capacity: port.capacity(),
             burst: driver::burst(pipeline),
             access: Access::new(pipeline)?,
+            neighbours: Neighbours::new(pipeline, port.link_address(), cx.arena.geometry().home_range(me).len() as u32),
+            device: DeviceBooks::new(cx.page),
             port,
             free: Vec::with_capacity(all),
             received: Vec::with_capacity(ports::udp::VECTOR),
@@ -107,28 +129,41 @@ impl Live {
     fn dissolve_home(&mut self, cx: &Context) -> Result<usize, Stop> {
         let mut home = std::mem::take(&mut self.home);
         let n = self.inlet.pop(cx, &mut home, HOME_BURST)?;
-        self.downstream = self.downstream.saturating_sub(n as u32);
         for head in home.drain(..) {
             reach(KillPoint::GoingHome);
+            if !cx.table.of(&head).is_answer() {
+                self.downstream = self.downstream.saturating_sub(1);
+            }
             self.dissolve(cx, head)?;
         }
         self.home = home;
         Ok(n)
     }
 
-    /// Counts a finished frame and frees all that belongs to it.
+    /// Counts a finished frame and frees all that belongs to it; what is no frame is freed alone.
     pub(crate) fn dissolve(&mut self, cx: &Context, head: Held) -> Result<(), Stop> {
         let index = head.index();
+        if cx.table.of(&head).is_answer() {
+            self.neighbours.in_flight = self.neighbours.in_flight.saturating_sub(1);
+            dismantle(&cx.arena, cx.me, head, &mut self.slots, &mut self.free)?;
+            self.forget(index);
+            return Ok(());
+        }
         // A damaged record names no row: the frame leaves no history, and may be sent again.
         let row = cx.arena.frame_meta(index).ok().map(|meta| meta.stream_row);
         let row = row.and_then(|n| self.streams.row(n).map(|r| (n, r)));
         let line = self.books.begin_dissolve(&cx.arena, &head, row);
         take_apart(&cx.arena, cx.me, &line, head, &mut self.slots, &mut self.free)?;
         self.books.end();
+        self.forget(index);
+        Ok(())
+    }
+
+    /// A head is no longer in flight.
+    fn forget(&mut self, index: u32) {
         if let Some((row, _)) = self.assemblies.forget(index) {
             self.streams.end(row);
         }
-        Ok(())
     }
 
     /// A complete frame, its fragments in `parts` in order: attach, count, route. `given_up`: it is not complete, and
@@ -375,13 +410,8 @@ impl Live {
 
 impl Stage for RxGateway {
     fn activate(&mut self, cx: &mut Context) -> Result<(), Stop> {
-        let mut live = Live::open(&self.pipeline, cx)?;
-        live.recover(cx, &self.rules, &self.pipeline)?;
-        // Before the supervisor learns that this stage is at work: it sends frames to a device's queue from then on.
-        live.port.offer(&cx.arena, &mut live.free);
-        live.flush(cx);
-        self.live = Some(live);
-        Ok(())
+        let port = driver::open(&self.pipeline, cx)?;
+        self.begin(cx, port)
     }
 
     fn poll(&mut self, cx: &mut Context) -> Result<usize, Stop> {
@@ -397,6 +427,7 @@ impl Stage for RxGateway {
             done += live.input(cx, &self.rules, &self.pipeline)?;
         }
         done += live.expire(cx, &self.rules)?;
+        live.device.ask(cx.page, &mut *live.port, cx.now_ns);
         live.flush(cx);
         Ok(done)
     }
@@ -432,12 +463,16 @@ impl Stage for RxGateway {
 
     fn reload(&mut self, pipeline: &Pipeline) {
         self.rules = Rules::new(pipeline);
+        if let Some(live) = &mut self.live {
+            live.neighbours.reload(pipeline);
+        }
         let list = (&pipeline.ingress.acl, pipeline.ingress.acl_policy);
         if list != (&self.pipeline.ingress.acl, self.pipeline.ingress.acl_policy)
             && let (Ok(access), Some(live)) = (Access::new(pipeline), &mut self.live)
         {
             // Rates begin again with the list.
             live.access = access;
+            live.port.set_access_list(&pipeline.ingress.acl, pipeline.ingress.acl_policy);
             let (old, new) = (&self.pipeline.ingress.acl, &pipeline.ingress.acl);
             let was: Vec<_> = new.iter().map(|rule| old.iter().position(|o| o == rule)).collect();
             live.books.renumber_access_list(&was);

@@ -7,10 +7,10 @@ use arena::counters::Verdict;
 use arena::descriptor::{DataRange, Fate, FateKind, Role};
 use arena::gateway::NO_STREAM;
 use arena::killpoint::{KillPoint, reach};
-use arena::meta::FrameMeta;
+use arena::meta::{FrameMeta, Link};
 use arena::record::Place;
 use config::Pipeline;
-use ports::Received;
+use ports::{Received, Standing as Packet};
 use stage::{Context, Stop};
 use wire::{BadRequestReason, DropReason, Fragment, FrameKey, Request, RequestError, RequestHeader};
 
@@ -22,6 +22,18 @@ enum Judgement {
     Refuse(Verdict, FrameMeta, BadRequestReason),
     /// Part of a frame.
     Keep(FrameMeta, Place),
+    /// A neighbour's question, which is the answer by now: where that lies, and by which link it goes.
+    Answer(Link, DataRange),
+}
+
+impl Judgement {
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Discard(verdict) | Self::Refuse(verdict, ..) => *verdict,
+            Self::Keep(..) => Verdict::Fragment,
+            Self::Answer(..) => Verdict::Link,
+        }
+    }
 }
 
 impl Live {
@@ -31,30 +43,26 @@ impl Live {
         cx: &Context,
         rules: &Rules,
         pipeline: &Pipeline,
-        packet: Received,
+        mut packet: Received,
         counted: bool,
     ) -> Result<(), Stop> {
-        let judgement = self.judge(cx, rules, pipeline, &packet);
+        let judgement = self.judge(cx, rules, pipeline, &mut packet);
         let (index, position) = (packet.held.index(), packet.position);
         let d = cx.table.of(&packet.held);
         if !counted {
-            let verdict = match &judgement {
-                Judgement::Discard(v) | Judgement::Refuse(v, ..) => *v,
-                Judgement::Keep(..) => Verdict::Fragment,
-            };
-            self.books.packet(verdict, index, d.owner().seq, position);
-        }
-        if let Judgement::Discard(_) = judgement {
-            self.port.recorded(position);
-            self.books.end();
-            self.free.push(packet.held);
-            return Ok(());
+            self.books.packet(judgement.verdict(), index, d.owner().seq, position);
         }
         let nothing = DataRange { offset: packet.data.offset, len: 0 };
         let (meta, place) = match judgement {
+            Judgement::Discard(_) => {
+                self.port.recorded(position);
+                self.books.end();
+                self.free.push(packet.held);
+                return Ok(());
+            }
+            Judgement::Answer(link, data) => return self.send_answer(cx, packet.held, position, (link, data)),
             Judgement::Refuse(_, meta, _) => (meta, Place { data: nothing, fragment: 0, count: 1 }),
             Judgement::Keep(meta, place) => (meta, place),
-            Judgement::Discard(_) => return Ok(()),
         };
         let extension = &cx.arena.extensions()[index as usize];
         d.reset();
@@ -155,7 +163,13 @@ impl Live {
         self.admit(cx, rules, None)
     }
 
-    fn judge(&mut self, cx: &Context, rules: &Rules, pipeline: &Pipeline, packet: &Received) -> Judgement {
+    fn judge(&mut self, cx: &Context, rules: &Rules, pipeline: &Pipeline, packet: &mut Received) -> Judgement {
+        if packet.standing == Packet::Other {
+            let queue = packet.link.map_or(0, |link| link.queue);
+            let answer = self.neighbours.answer(cx.arena.packet_mut(&mut packet.held), packet.data, queue, cx.now_ns);
+            return answer.map_or_else(Judgement::Discard, |(link, data)| Judgement::Answer(link, data));
+        }
+        let packet = &*packet;
         let (refused, rule) = self.access.refuses(packet, cx.now_ns);
         if let Some(rule) = rule {
             self.books.access_hit(rule);

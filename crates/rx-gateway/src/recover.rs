@@ -167,12 +167,15 @@ impl Live {
     /// Rebuilds which of our frames are in flight.
     fn index_frames(&mut self, cx: &Context) {
         for index in cx.arena.geometry().home_range(cx.me.id) {
-            if cx.table.get(index).map(Descriptor::role) == Some(Role::Head) {
-                self.downstream += 1;
-                let Ok(meta) = cx.arena.frame_meta(index) else { continue };
-                self.assemblies.set_in_flight(index, (meta.stream_row, meta.frame));
-                self.streams.begin(meta.stream_row);
+            let Some(head) = cx.table.get(index).filter(|d| d.role() == Role::Head) else { continue };
+            if head.is_answer() {
+                self.neighbours.in_flight += 1;
+                continue;
             }
+            self.downstream += 1;
+            let Ok(meta) = cx.arena.frame_meta(index) else { continue };
+            self.assemblies.set_in_flight(index, (meta.stream_row, meta.frame));
+            self.streams.begin(meta.stream_row);
         }
     }
 
@@ -180,6 +183,9 @@ impl Live {
     fn resume(&mut self, cx: &Context, rules: &Rules, head: Held) -> Result<(), Stop> {
         let d = cx.table.of(&head);
         match d.fate() {
+            // No frame: tx sends it, or it has come home.
+            None if d.is_answer() && d.is_settled() => self.dissolve(cx, head),
+            None if d.is_answer() => self.status.push_roomy(head),
             Some(_) if d.is_settled() => {
                 self.downstream = self.downstream.saturating_sub(1);
                 self.dissolve(cx, head)

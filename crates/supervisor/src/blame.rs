@@ -1,7 +1,8 @@
 //! Which frame a death is laid to, and what becomes of it.
 //!
 //! A stage says in its page which frame it is at before it works on it. What stands there is an allegation: it counts only
-//! if the frame is a head that the dead incarnation still owns under that very sequence number, in no ring, with no fate.
+//! if the frame is a head that the dead incarnation still owns under that very sequence number, in no ring, with no fate. An answer to a neighbour is no frame: tx sends each at most
+//! once, whoever dies.
 
 use arena::descriptor::{Descriptor, Role};
 use arena::sync::Ordering;
@@ -25,7 +26,7 @@ pub(crate) fn suspect(arena: &Arena, dead: Me) -> Option<u32> {
     let d = arena.table().get(head).filter(|_| head < arena.table().buffers())?;
     let word = d.owner();
     let held = word.id == dead.id && word.incarnation <= dead.incarnation && word.seq == seq;
-    if !held || d.role() != Role::Head || d.fate().is_some() {
+    if !held || d.role() != Role::Head || d.fate().is_some() || d.is_answer() {
         return None;
     }
     // Ring membership wins: an entry committed right before the death is the next stage's already.

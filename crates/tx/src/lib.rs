@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod neighbour;
 pub mod post;
 mod posted;
 mod reply;

@@ -98,6 +98,10 @@ impl Live {
                 held.release();
                 continue;
             }
+            if cx.table.of(&held).is_answer() {
+                ended = self.go_home(cx, held);
+                continue;
+            }
             let posted = self.device.as_mut().and_then(|d| d.posted.get_mut(held.index() as usize));
             ended = match (posted.and_then(Option::take), last) {
                 (Some(mut reply), _) => {

@@ -1,9 +1,9 @@
 //! What tx must know of each stream: its key, how many status replies it may get, and how who gets them is reached.
 
 use arena::meta::{Address, FrameMeta, Link};
-use config::{DeviceFacts, Driver, Pipeline, Stream, StreamId};
+use config::{DeviceFacts, Driver, Pipeline, StaticNeighbour, Stream, StreamId};
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use wire::MacKey;
 
 /// One stream's entry.
@@ -45,6 +45,9 @@ pub(crate) struct Rules {
     device: Option<DeviceFacts>,
     /// Frames come out of a file: there is no other way back than their link.
     by_link_alone: bool,
+    /// Where no kernel knows routes: those that the configuration names, and our own addresses.
+    hops: Vec<StaticNeighbour>,
+    own_addresses: Vec<IpAddr>,
 }
 
 impl Rules {
@@ -55,7 +58,12 @@ impl Rules {
         });
         let default = Rule::new(&pipeline.default_stream);
         let by_link_alone = pipeline.ingress.driver == Driver::Replay;
-        Self { own: own.collect(), default, device: pipeline.device.clone(), by_link_alone }
+        let (hops, own_addresses) = if pipeline.ingress.driver == Driver::Dpdk {
+            (pipeline.dpdk.neighbours.clone(), pipeline.dpdk.addresses(pipeline.ingress.listen.ip()))
+        } else {
+            (Vec::new(), Vec::new())
+        };
+        Self { own: own.collect(), default, device: pipeline.device.clone(), by_link_alone, hops, own_addresses }
     }
 
     /// By which link a reply goes, and from which address. Back where the request came from, or to the next hop of whom the
@@ -71,7 +79,22 @@ impl Rules {
             let link = Link { peer_mac: neighbour.mac, local_mac: device.mac, tags: [0; 2], queue };
             Some((Some(link), Address::new(SocketAddr::new(from, local.port()))))
         });
-        found.unwrap_or((None, meta.local))
+        found.or_else(|| self.hop(meta)).unwrap_or((None, meta.local))
+    }
+
+    /// The way to a fixed address by a hop that the configuration names; from the address that the request went to, or one of ours of
+    /// the other family. Untagged; the hardware address that it comes from is the sending port's to say.
+    fn hop(&self, meta: &FrameMeta) -> Option<(Option<Link>, Address)> {
+        let (to, local) = (meta.reply_to.get()?, meta.local.get()?);
+        let hop = self.hops.iter().find(|hop| hop.address == to.ip())?;
+        let from = if local.is_ipv4() == to.is_ipv4() {
+            local.ip()
+        } else {
+            *self.own_addresses.iter().find(|own| own.is_ipv4() == to.is_ipv4())?
+        };
+        let (local_mac, queue) = meta.link.map_or(([0; 6], 0), |l| (l.local_mac, l.queue));
+        let link = Link { peer_mac: hop.mac.0, local_mac, tags: [0; 2], queue };
+        Some((Some(link), Address::new(SocketAddr::new(from, local.port()))))
     }
 
     pub(crate) fn of(&mut self, stream: u32) -> &mut Rule {
@@ -114,6 +137,34 @@ mod tests {
         assert_eq!(Rules::new(&pipeline).way(&elsewhere), (Some(by_hop), meta.local));
         let from_v6 = FrameMeta { local: address("[fd00::2]:9000"), ..elsewhere };
         assert_eq!(Rules::new(&pipeline).way(&from_v6), (Some(by_hop), address("10.0.0.3:9000")));
+    }
+
+    #[test]
+    fn without_a_kernel_the_configuration_names_the_hops() {
+        let address = |text: &str| Address::new(text.parse().unwrap());
+        let link = Link { peer_mac: [1; 6], local_mac: [2; 6], tags: [0x8100_0007, 0], queue: 1 };
+        let meta = FrameMeta {
+            peer: address("10.0.0.1:5"),
+            reply_to: address("10.9.0.1:77"),
+            local: address("10.0.0.2:9000"),
+            link: Some(link),
+            ..FrameMeta::default()
+        };
+        let mut pipeline = Pipeline::default_with(config::Engine::Null);
+        let hop = |ip: &str| StaticNeighbour { address: ip.parse().unwrap(), mac: config::LinkAddress([8; 6]) };
+        pipeline.dpdk.neighbours = vec![hop("10.9.0.1"), hop("fd09::1")];
+        pipeline.dpdk.addresses = vec!["10.0.0.2".parse().unwrap(), "fd00::2".parse().unwrap()];
+        assert_eq!(Rules::new(&pipeline).way(&meta), (None, meta.local), "another driver's");
+        pipeline.ingress.driver = Driver::Dpdk;
+        let rules = Rules::new(&pipeline);
+        let by_hop = Link { peer_mac: [8; 6], tags: [0; 2], ..link };
+        assert_eq!(rules.way(&meta), (Some(by_hop), meta.local));
+        let to_v6 = FrameMeta { reply_to: address("[fd09::1]:77"), ..meta };
+        assert_eq!(rules.way(&to_v6), (Some(by_hop), address("[fd00::2]:9000")));
+        let unknown = FrameMeta { reply_to: address("10.9.0.2:77"), ..meta };
+        assert_eq!(rules.way(&unknown), (None, meta.local));
+        let back = FrameMeta { reply_to: meta.peer, ..meta };
+        assert_eq!(rules.way(&back), (Some(link), meta.local), "a request's own sender needs none");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The stage: heads in, replies out, heads home.
 
 use crate::answer::Answers;
+use crate::neighbour::Answer;
 use crate::posted::Device;
 use crate::reply::{ROUND, Reply, Way};
 use crate::rules::Rules;
@@ -10,9 +11,10 @@ use arena::counters::TxCounter;
 use arena::descriptor::{Fate, FateKind};
 use arena::killpoint::{KillPoint, reach};
 use arena::launch::Attached;
-use arena::meta::FrameMeta;
+use arena::meta::{FrameMeta, Link};
 use arena::now_ns;
 use arena::page::Event;
+use arena::sync::Ordering;
 use arena::topology::RingKind;
 use config::{Driver, Pipeline};
 use ports::af_xdp::{AfXdpTx, TxOptions};
@@ -43,14 +45,14 @@ pub struct Tx {
 }
 
 pub(crate) struct Live {
-    /// The kernel's socket; none where frames come out of a file.
+    /// The kernel's socket; none where frames come out of a file, or no kernel stands beside the driver.
     socket: Option<Box<dyn TxPort>>,
     /// The driver of links, if there is one.
     pub(crate) device: Option<Device>,
     inlets: Vec<Inlet>,
     next_inlet: usize,
     /// By the numbers of the rx-gateways.
-    homes: Vec<Outlet>,
+    pub(crate) homes: Vec<Outlet>,
     /// Popped and not begun.
     hand: Vec<Held>,
     /// Heads of a dead predecessor.
@@ -58,6 +60,10 @@ pub(crate) struct Live {
     /// Replies on their way out, oldest first.
     pub(crate) replies: VecDeque<Reply>,
     pub(crate) blocked: bool,
+    /// Answers to neighbours on their way out.
+    pub(crate) answers: VecDeque<Answer>,
+    /// The device has no room for them.
+    pub(crate) held_up: bool,
 }
 
 impl Tx {
@@ -73,11 +79,61 @@ impl Tx {
         })
     }
 
+    /// Takes over, with these ports.
+    pub(crate) fn begin_with(&mut self, cx: &Context, mut socket: Port, mut device: Port) -> Result<(), Stop> {
+        let mut found = Vec::new();
+        for port in [&mut socket, &mut device].into_iter().flatten() {
+            port.found_sent(&mut found);
+        }
+        let mut inlets = cx.inlets(RingKind::Forward);
+        inlets.extend(cx.inlets(RingKind::Status));
+        let mut live = Live {
+            socket,
+            device: None,
+            inlets,
+            next_inlet: 0,
+            homes: cx.outlets(RingKind::Home),
+            hand: Vec::with_capacity(self.burst),
+            again: VecDeque::with_capacity(cx.table.len() as usize),
+            replies: VecDeque::with_capacity(cx.table.len() as usize),
+            blocked: false,
+            answers: VecDeque::with_capacity(cx.table.len() as usize),
+            held_up: false,
+        };
+        let mut recovery = cx.recovery();
+        while let Some(head) = recovery.pop()? {
+            live.take_over(cx, head, &found);
+        }
+        if let Some(device) = &mut device {
+            let mut unposted = Vec::new();
+            device.take_unposted(&mut unposted);
+            live.again.extend(unposted);
+            let mut unconfirmed = Vec::new();
+            device.take_unconfirmed(&mut unconfirmed);
+            let replies = unconfirmed.iter().filter(|head| !cx.table.of(head).is_answer()).count();
+            cx.page.add(TxCounter::SentUnconfirmed as usize, replies as u64);
+            // They are settled: all that is left is their way home.
+            live.again.extend(unconfirmed);
+            if let Some(times) = device.start_times() {
+                let set = |cell: TxCounter, us| cx.page.counters[cell as usize].store(us, Ordering::Relaxed);
+                set(TxCounter::EalInitUs, times.eal_init_us);
+                set(TxCounter::PortStartUs, times.port_start_us);
+            }
+        }
+        live.device = device.map(|port| Device::new(port, cx.arena.geometry().buffers));
+        cx.page.note(cx.now_ns, Event::Recovered, live.again.len() as u32);
+        self.live = Some(live);
+        Ok(())
+    }
+
     /// Takes one head up: builds its reply, or lets it go home without one.
     fn begin(&mut self, cx: &Context, head: Held) -> Result<(), Stop> {
         let Some(live) = &mut self.live else { return Ok(()) };
         reach(KillPoint::InHand);
         let d = cx.table.of(&head);
+        if d.is_answer() {
+            return live.begin_answer(cx, head);
+        }
         let extension = &cx.arena.extensions()[head.index() as usize];
         if let Some(fate) = d.fate().filter(|_| d.is_settled()) {
             return live.finish(cx, head, fate);
@@ -95,7 +151,10 @@ impl Tx {
         let by_device = link.and(live.device.as_ref());
         let port = by_device.map(|d| &d.port).or(live.socket.as_ref());
         let max_datagram = port.map_or(MAX_DATAGRAM, |p| p.max_datagram(meta.reply_to));
+        // Not as the request addressed us: that may have been another port.
+        let source = by_device.and_then(|d| d.port.link_address());
         let link = link.filter(|_| by_device.is_some());
+        let link = link.map(|l| Link { local_mac: source.unwrap_or(l.local_mac), ..l });
         let way = Way { link, from, max_datagram, max_reply_bytes: self.max_reply_bytes };
         let rule = self.rules.of(meta.stream);
         let reply = Reply::build(cx, head, meta, &mut self.answers, rule, way);
@@ -122,13 +181,14 @@ impl Tx {
             return self.send_by_socket(cx);
         };
         let (mut ready, most) = (0, device.port.burst().min(BATCH));
+        let has_socket = live.socket.is_some();
         for reply in live.replies.iter_mut().take(most) {
             if reply.link().is_none() {
                 break;
             }
             let key = self.rules.of(reply.meta().stream).key.as_ref();
             // Nobody waits for a device that does not send: the kernel may know another way.
-            if reply.stuck && device.port.posts() && reply.forget_link(cx, key) {
+            if has_socket && reply.stuck && device.port.posts() && reply.forget_link(cx, key) {
                 break;
             }
             if !reply.prepare_frame(cx, key, &*device.port) {
@@ -203,7 +263,10 @@ impl Live {
     fn take_over(&mut self, cx: &Context, head: Held, found: &[Sent]) {
         let d = cx.table.of(&head);
         let seq = d.owner().seq;
-        if found.iter().any(|s| s.head == head.index() && (1..=MAX_TAKEN).contains(&seq.wrapping_sub(s.seq))) {
+        if d.is_answer() {
+            cx.page.add(TxCounter::LinkRefused as usize, u64::from(!d.is_settled()));
+            d.settle();
+        } else if found.iter().any(|s| s.head == head.index() && (1..=MAX_TAKEN).contains(&seq.wrapping_sub(s.seq))) {
             cx.page.add(TxCounter::FoundSent as usize, 1);
             d.set_fate(Fate { kind: FateKind::Answered, reason: 0 });
             d.settle();
@@ -279,6 +342,12 @@ type Port = Option<Box<dyn TxPort>>;
 /// The kernel's socket and the driver of links, as far as the pipeline has them.
 fn open(pipeline: &Pipeline, cx: &mut Context) -> Result<(Port, Port), Stop> {
     let mut fds = std::mem::take(&mut cx.port);
+    if pipeline.ingress.driver == Driver::Dpdk {
+        return Err(Stop::Configuration(
+            "[ingress] driver = \"dpdk\": this build of flumeway-tx has no DPDK; build with the feature dpdk"
+                .to_owned(),
+        ));
+    }
     if pipeline.ingress.driver == Driver::Replay {
         let port = ReplayTx::attach(fds).map_err(|e| Stop::Environment(e.to_string()))?;
         return Ok((None, Some(Box::new(port))));
@@ -302,37 +371,8 @@ fn open(pipeline: &Pipeline, cx: &mut Context) -> Result<(Port, Port), Stop> {
 
 impl Stage for Tx {
     fn activate(&mut self, cx: &mut Context) -> Result<(), Stop> {
-        let (mut socket, mut device) = open(&self.pipeline, cx)?;
-        let mut found = Vec::new();
-        for port in [&mut socket, &mut device].into_iter().flatten() {
-            port.found_sent(&mut found);
-        }
-        let mut inlets = cx.inlets(RingKind::Forward);
-        inlets.extend(cx.inlets(RingKind::Status));
-        let mut live = Live {
-            socket,
-            device: None,
-            inlets,
-            next_inlet: 0,
-            homes: cx.outlets(RingKind::Home),
-            hand: Vec::with_capacity(self.burst),
-            again: VecDeque::with_capacity(cx.table.len() as usize),
-            replies: VecDeque::with_capacity(cx.table.len() as usize),
-            blocked: false,
-        };
-        let mut recovery = cx.recovery();
-        while let Some(head) = recovery.pop()? {
-            live.take_over(cx, head, &found);
-        }
-        if let Some(device) = &mut device {
-            let mut unposted = Vec::new();
-            device.take_unposted(&mut unposted);
-            live.again.extend(unposted);
-        }
-        live.device = device.map(|port| Device::new(port, cx.arena.geometry().buffers));
-        cx.page.note(cx.now_ns, Event::Recovered, live.again.len() as u32);
-        self.live = Some(live);
-        Ok(())
+        let (socket, device) = open(&self.pipeline, cx)?;
+        self.begin_with(cx, socket, device)
     }
 
     fn poll(&mut self, cx: &mut Context) -> Result<usize, Stop> {
@@ -357,6 +397,9 @@ impl Stage for Tx {
             }
         }
         ended?;
+        if let Some(live) = &mut self.live {
+            done += live.send_answers(cx)?;
+        }
         done += self.send(cx)?;
         cx.page.clear_current();
         let Some(live) = &mut self.live else { return Ok(0) };
@@ -368,6 +411,9 @@ impl Stage for Tx {
 
     fn has_input(&self, _: &Context) -> bool {
         let Some(live) = &self.live else { return false };
+        if !live.answers.is_empty() && !live.held_up {
+            return true;
+        }
         if !live.replies.is_empty() {
             return !live.blocked;
         }
@@ -376,16 +422,20 @@ impl Stage for Tx {
 
     fn timer_ns(&self, _: &Context) -> Option<u64> {
         let live = self.live.as_ref()?;
-        let wait_ns = if live.blocked { RETRY_NS } else { REAP_NS };
-        (live.blocked || live.is_pending()).then(|| now_ns() + wait_ns)
+        let blocked = live.blocked || live.held_up && !live.answers.is_empty();
+        let wait_ns = if blocked { RETRY_NS } else { REAP_NS };
+        (blocked || live.is_pending()).then(|| now_ns() + wait_ns)
     }
 
     fn drain(&mut self, cx: &mut Context) -> Result<bool, Stop> {
+        if let Some(live) = &mut self.live {
+            live.send_answers(cx)?;
+        }
         self.send(cx)?;
         let Some(live) = &mut self.live else { return Ok(true) };
         live.reap(cx)?;
         live.flush(cx);
-        Ok(live.replies.is_empty() && !live.is_pending())
+        Ok(live.replies.is_empty() && live.answers.is_empty() && !live.is_pending())
     }
 
     fn reload(&mut self, pipeline: &Pipeline) {
@@ -393,7 +443,7 @@ impl Stage for Tx {
     }
 
     fn holds(&self) -> (u64, u64) {
-        let held = self.live.as_ref().map_or(0, |l| l.hand.len() + l.again.len() + l.replies.len());
+        let held = self.live.as_ref().map_or(0, |l| l.hand.len() + l.again.len() + l.replies.len() + l.answers.len());
         (held as u64, 0)
     }
 }

@@ -57,7 +57,8 @@ pub(crate) fn share_json(arena: &Arena, gateway: OwnerId) -> Value {
 pub fn audit_json(arena: &Arena) -> Value {
     let audit = arena.audit();
     json!({
-        "free": audit.free, "with_device": audit.with_device, "assembling": audit.assembling, "heads": audit.heads, "segments": audit.segments,
+        "free": audit.free, "with_device": audit.with_device, "assembling": audit.assembling, "heads": audit.heads,
+        "answers": audit.answers, "segments": audit.segments,
         "slots_free": audit.slots_free, "slots_attached": audit.slots_attached, "doubled": audit.doubled,
         "orphaned_buffers": audit.orphaned_buffers, "orphaned_slots": audit.orphaned_slots, "sound": audit.sound(),
         "buffers": arena.geometry().buffers, "slots": arena.geometry().slots,

@@ -86,6 +86,11 @@ pub(super) fn read(frame: &[u8]) -> Result<(Link, u16, &[u8]), Refused> {
     if is_tag(ether_type) { Err(Refused::TooManyTags) } else { Ok((link, ether_type, rest)) }
 }
 
+/// Where a frame states who sends it.
+pub fn source_mac_mut(frame: &mut [u8]) -> Option<&mut [u8; 6]> {
+    frame.get_mut(6..ETHERNET_LEN)?.first_chunk_mut()
+}
+
 /// The other way: to the peer, with the same tags.
 ///
 /// `header` has exactly the length that the link's tags ask for: the caller cut it so.

@@ -33,6 +33,6 @@ mod udp;
 pub use checksum::internet_checksum;
 pub use error::{Refused, Unwritable};
 pub use headers::{DEFAULT_HOPS, MAX_HEADER_LEN, Path, header_len, write_headers};
-pub use link::{Link, MAX_TAGS, MIN_FRAME_LEN, Tag};
+pub use link::{Link, MAX_TAGS, MIN_FRAME_LEN, Tag, source_mac_mut};
 pub use neighbour::{Question, Station, Topic};
 pub use udp::{UdpPacket, parse, verify_udp_checksum};

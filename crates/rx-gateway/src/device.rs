@@ -1,0 +1,58 @@
+//! What a driver's device says of itself, in the stage's page.
+
+use arena::counters::RxCounter;
+use arena::page::StagePage;
+use arena::sync::Ordering;
+use ports::{DeviceCounts, RxPort};
+
+/// How often a device is asked: it may take a while to answer.
+const PERIOD_NS: u64 = 100_000_000;
+
+/// The device's counts, carried on from incarnation to incarnation: each begins with those of its own port at zero.
+#[derive(Debug)]
+pub(crate) struct DeviceBooks {
+    before: DeviceCounts,
+    due_ns: u64,
+}
+
+const CELLS: [RxCounter; 4] =
+    [RxCounter::DeviceMissed, RxCounter::DeviceErrors, RxCounter::DeviceNoMbuf, RxCounter::LostInDevice];
+
+impl DeviceBooks {
+    /// What the predecessors counted.
+    pub(crate) fn new(page: &StagePage) -> Self {
+        let [missed, errors, no_mbuf, lost] = CELLS.map(|cell| page.counter(cell as usize));
+        Self { before: DeviceCounts { missed, errors, no_mbuf, lost }, due_ns: 0 }
+    }
+
+    /// Notes how long the port took to come up.
+    pub(crate) fn started(page: &StagePage, port: &dyn RxPort) {
+        let Some(times) = port.start_times() else { return };
+        set(page, RxCounter::EalInitUs, times.eal_init_us);
+        set(page, RxCounter::PortStartUs, times.port_start_us);
+    }
+
+    /// Asks the device, if it is time to.
+    pub(crate) fn ask(&mut self, page: &StagePage, port: &mut dyn RxPort, now_ns: u64) {
+        if now_ns < self.due_ns {
+            return;
+        }
+        self.due_ns = now_ns + PERIOD_NS;
+        let Some(now) = port.device_counts() else { return };
+        let before = &self.before;
+        let sums = [
+            before.missed.wrapping_add(now.missed),
+            before.errors.wrapping_add(now.errors),
+            before.no_mbuf.wrapping_add(now.no_mbuf),
+            before.lost.wrapping_add(now.lost),
+        ];
+        for (cell, sum) in CELLS.into_iter().zip(sums) {
+            set(page, cell, sum);
+        }
+    }
+}
+
+/// Sets a counter that this stage alone writes.
+pub(crate) fn set(page: &StagePage, cell: RxCounter, value: u64) {
+    page.counters[cell as usize].store(value, Ordering::Relaxed);
+}
