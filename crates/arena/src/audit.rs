@@ -170,3 +170,58 @@ impl Ledger {
         self.received == self.finished().wrapping_add(self.in_flight)
     }
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use crate::frame::{dismantle, make_answer};
+    use crate::region::HugePages;
+    use crate::topology::{Geometry, RX};
+    use crate::{Held, Me};
+    use std::convert::Infallible;
+
+    const GEOMETRY: Geometry = Geometry {
+        buffers: 16,
+        slots: 2,
+        slot_input_bytes: 64,
+        slot_output_bytes: 64,
+        preprocess: 1,
+        infer: 1,
+        ring_capacity: 8,
+        max_streams: 1,
+        gateways: 1,
+    };
+
+    #[test]
+    fn answers_are_heads_and_no_frames() {
+        let (arena, _regions) = Arena::create(GEOMETRY, HugePages::Off).expect("a few MiB of memory");
+        let (table, me) = (arena.table(), Me { id: RX, incarnation: 1 });
+        let [answer, frame] = [3, 4].map(|index| table.take(index, me).expect("a buffer"));
+        make_answer(table, &answer);
+        arena.gateway(RX).expect("a page").admit(table, &frame);
+        let (audit, ledger) = (arena.audit(), arena.ledger(1));
+        assert_eq!((audit.heads, audit.answers, audit.sound()), (2, 1, true));
+        assert_eq!((ledger.received, ledger.in_flight, ledger.balanced()), (1, 1, true));
+        assert_eq!((arena.frames_in_flight(), arena.is_empty_of_frames()), (1, false));
+        let d = table.of(&answer);
+        d.set_fate(Fate { kind: crate::descriptor::FateKind::Dropped, reason: 3 });
+        assert_eq!((d.fate(), d.is_answer()), (None, true), "what is no frame has no fate");
+        let mut free = Vec::new();
+        let slots = |slot: Held| -> Result<(), Infallible> { panic!("slot {}", slot.release()) };
+        let Ok(()) = dismantle(table, me, answer, slots, |held| free.push(held));
+        assert_eq!(free.into_iter().map(Held::release).collect::<Vec<_>>(), [3]);
+        frame.release();
+        assert_eq!((arena.audit().heads, arena.audit().answers, arena.ledger(1).balanced()), (1, 0, true));
+        // Used again, it is a frame's like any other.
+        d.reset();
+        assert!(!d.is_answer() && d.fate().is_none());
+    }
+
+    /// The mark is in no reach of a fate with one damaged bit.
+    #[test]
+    fn no_fate_is_nearly_the_mark() {
+        let mark = crate::descriptor::ANSWER;
+        assert_eq!(Fate::from_cell(mark as usize), None);
+        assert!((0..Fate::CELLS as u64).all(|cell| (cell ^ mark).count_ones() > 2));
+    }
+}

@@ -56,6 +56,16 @@ impl GatewayPage {
     }
 }
 
+/// Makes a head of a buffer that holds an answer to a neighbour and its record: marked before it is a head, so that nobody ever
+/// takes it for a frame's.
+#[inline]
+pub fn make_answer(table: Table<'_>, held: &Held) {
+    let d = table.of(held);
+    d.mark_answer();
+    reach(KillPoint::Admitting);
+    d.set_role(Role::Head);
+}
+
 /// The rest of a dissolving: history, slot, segments, head. Every step may be repeated. `row` and `frame`: the stream whose
 /// history gets the frame's id; `send_slot` pushes the slot home; `free` takes every buffer that becomes free, the head last.
 ///

@@ -10,9 +10,8 @@ use crate::gateway::Live;
 use acl::Gcra;
 use arena::Held;
 use arena::counters::Verdict;
-use arena::descriptor::{DataRange, Role};
+use arena::descriptor::DataRange;
 use arena::gateway::NO_STREAM;
-use arena::killpoint::{KillPoint, reach};
 use arena::meta::{FrameMeta, Link};
 use arena::record::Place;
 use config::{Driver, Pipeline, Rate};
@@ -123,10 +122,7 @@ impl Live {
         extension.reset();
         let meta = FrameMeta { link: Some(link), stream_row: NO_STREAM, arrival_ns: cx.now_ns, ..FrameMeta::default() };
         extension.write_record(index, d, &meta, Place { data, fragment: 0, count: 1 });
-        // Before the role: no head without it is ever taken for a frame's.
-        d.mark_answer();
-        reach(KillPoint::Admitting);
-        d.set_role(Role::Head);
+        arena::frame::make_answer(cx.table, &held);
         self.port.recorded(position);
         self.books.end();
         self.neighbours.in_flight += 1;

@@ -14,6 +14,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::disallowed_types, reason = "shared words come from `arena::sync`")]
 
+mod answers;
 mod device;
 mod gateway;
 mod handover;
