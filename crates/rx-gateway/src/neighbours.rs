@@ -129,3 +129,6 @@ impl Live {
         self.status.push_roomy(held)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,3 +120,6 @@ impl Live {
         self.homes[usize::from(home)].push_roomy(head)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -257,6 +257,13 @@ impl Tx {
     }
 }
 
+#[cfg(test)]
+impl Tx {
+    pub(crate) fn live_for_tests(&mut self) -> &mut Live {
+        self.live.as_mut().expect("an active stage")
+    }
+}
+
 impl Live {
     /// A head of a dead predecessor. If that had handed its whole reply to the driver, this is recorded now, before the
     /// first send clears the driver's vector: a successor of ours would not find it there any more.
