@@ -7,6 +7,7 @@
 pub mod af_xdp;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod drivers;
 mod error;
 mod ethernet;
 mod port;
@@ -14,6 +15,7 @@ pub mod replay;
 pub mod udp;
 pub mod xdp;
 
+pub use drivers::drivers;
 pub use error::PortError;
 pub use ethernet::stored as stored_link;
 pub use port::{

@@ -8,6 +8,7 @@ use arena::page::{Command, Event, StagePage};
 use arena::sync::Ordering;
 use arena::{Me, StageKind, now_ns};
 use config::Pipeline;
+use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 
@@ -134,6 +135,7 @@ fn live<S: Stage>(kind: StageKind, prepare: impl FnOnce(&Pipeline, &Attached) ->
         misled_ns: None,
     };
     let ended = stage.activate(&mut cx).and_then(|()| {
+        give_up_rights();
         // Before the first turn, which may be long: the supervisor compares it with the words.
         say_what_it_holds(&stage, page);
         page.first_work_ns.store(now_ns(), Ordering::Release);
@@ -256,6 +258,21 @@ fn document(fd: &OwnedFd, generation: u64) -> Result<Pipeline, Stop> {
 /// A word to the supervisor: that preparing is done, or why it failed. If it cannot be said, nothing is lost but time.
 fn tell(supervisor: &OwnedFd, text: &str) {
     let _ = rustix::io::write(supervisor, text.as_bytes());
+}
+
+/// Gives up what capabilities the supervisor left this stage for its device, which is started now. Threads that the
+/// device's library has started keep theirs.
+fn give_up_rights() {
+    let none = CapabilitySet::empty();
+    let has = |sets: CapabilitySets| sets.permitted | sets.inheritable;
+    if rustix::thread::capabilities(None).is_ok_and(|sets| has(sets).is_empty()) {
+        return;
+    }
+    let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    // What is ambient goes with what is permitted.
+    if let Err(error) = rustix::thread::set_capabilities(None, sets) {
+        tracing::warn!("capabilities are not given up: {error}");
+    }
 }
 
 /// Pins the process; a core that is not there is reported, not fatal.

@@ -37,10 +37,30 @@ pub fn check_layouts(bin_dir: &Path) -> Result<(), StartError> {
                 let ours = format!("{LAYOUT_VERSION} ({LAYOUT_HASH:016x})");
                 return Err(StartError::Layout { path, theirs: format!("{version} ({hash})"), ours });
             }
-            None => return Err(StartError::Answer { path, question: QUESTION, answer: beginning(&answer) }),
+            None => return Err(unanswered(&path, QUESTION, &answer)),
         }
     }
     Ok(())
+}
+
+/// The version of DPDK that the stage's executable at `path` uses; `None` if it is built without.
+pub(crate) fn dpdk_of(path: &Path) -> Result<Option<String>, StartError> {
+    const QUESTION: &str = "--drivers";
+    let answer = ask(path, QUESTION, b"", LAYOUT_LIMIT, None)?;
+    let object: Option<Value> = serde_json::from_str(answer.stdout.trim()).ok().filter(|_| answer.success);
+    let Some(object) = object else { return Err(unanswered(path, QUESTION, &answer)) };
+    Ok(object.pointer("/dpdk/library").and_then(Value::as_str).map(str::to_owned))
+}
+
+/// Why there is no answer: the dynamic loader says so itself, with its own exit code.
+fn unanswered(path: &Path, question: &'static str, answer: &Answer) -> StartError {
+    let said = answer.stderr.split_once("error while loading shared libraries: ").map(|(_, said)| said);
+    match said.filter(|_| !answer.success) {
+        Some(said) => {
+            StartError::Library { path: path.to_owned(), said: said.lines().next().unwrap_or("").trim().to_owned() }
+        }
+        None => StartError::Answer { path: path.to_owned(), question, answer: beginning(answer) },
+    }
 }
 
 fn parse_layout(line: &str) -> Option<(u64, String)> {
@@ -163,6 +183,26 @@ mod tests {
         let missing = ask(Path::new("/nowhere/flumeway-tx"), "--layout", b"", LAYOUT_LIMIT, None).err().unwrap();
         assert_eq!(missing.exit_code(), 3);
         assert!(missing.to_string().starts_with("/nowhere/flumeway-tx cannot be run: No such file"), "{missing}");
+    }
+
+    #[test]
+    fn a_loader_that_fails_names_the_library() {
+        let said = "flumeway-tx: error while loading shared libraries: librte_eal.so.23: cannot open shared object file: \
+             No such file or directory\n";
+        let answer = Answer { success: false, stdout: String::new(), stderr: said.to_owned() };
+        let error = unanswered(Path::new("/opt/flumeway-tx"), "--layout", &answer);
+        assert!(
+            matches!(&error, StartError::Library { said, .. } if said.starts_with("librte_eal.so.23: cannot open"))
+        );
+        assert!(error.to_string().contains("apt install dpdk"), "{error}");
+        let other = Answer { stderr: "out of order".to_owned(), ..answer };
+        assert!(matches!(unanswered(Path::new("/x"), "--layout", &other), StartError::Answer { .. }));
+    }
+
+    #[test]
+    fn who_knows_no_drivers_gives_no_answer() {
+        assert!(matches!(dpdk_of(Path::new("/bin/false")), Err(StartError::Answer { .. })));
+        assert_eq!(dpdk_of(Path::new("/bin/true")).map_err(|e| e.exit_code()), Err(3));
     }
 
     #[test]

@@ -55,6 +55,20 @@ pub enum StartError {
         /// `version (hash)`.
         ours: String,
     },
+    /// A stage's executable cannot be loaded: a shared library is not there.
+    #[error(
+        "{path} cannot be loaded: {said} (the library is missing, or of another version than at build); apt install dpdk, or install \
+         executables that are built for what is there"
+    )]
+    Library {
+        /// Which.
+        path: PathBuf,
+        /// What the loader says.
+        said: String,
+    },
+    /// A port of poll-mode drivers cannot serve.
+    #[error(transparent)]
+    Device(#[from] crate::dpdk::DeviceError),
     /// The arena cannot be had.
     #[error(transparent)]
     Arena(#[from] arena::ArenaError),

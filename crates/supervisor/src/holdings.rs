@@ -1,17 +1,19 @@
 //! What the supervisor holds for as long as the pipeline lives, and stages inherit: memory, doorbells, sockets, and the
 //! configuration document.
 
+use crate::dpdk;
 use crate::error::StartError;
 use crate::ingress::Ingress;
 use crate::process::Process;
-use crate::spawn;
+use crate::spawn::{self, Allowed};
 use arena::arena::{Access, Regions, rights};
 use arena::doorbell::{self, Doorbells};
 use arena::launch::{Launch, write_config};
+use arena::layout::Layout;
 use arena::region::{HugePages, Region};
 use arena::sync::Ordering;
 use arena::{Arena, Geometry, Instance, OwnerId, StageKind};
-use config::{Auto, Hugepages, InstanceKind, Pipeline, StageUser};
+use config::{Auto, Driver, Hugepages, InstanceKind, Pipeline, StageUser};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::thread::CpuSet;
@@ -59,12 +61,25 @@ fn geometry(pipeline: &Pipeline) -> Geometry {
     }
 }
 
+/// Pages of 2 MiB that the arena takes; without its slots as long as their number is not resolved.
+pub(crate) fn arena_pages(pipeline: &Pipeline) -> u64 {
+    let page = |bytes: u64| bytes.div_ceil(2 << 20);
+    Layout::new(geometry(pipeline)).map_or_else(
+        |_| page(u64::from(pipeline.arena.buffers) * config::BUFFER_STRIDE_BYTES),
+        |l| [l.control_bytes, l.packets_bytes, l.inputs_bytes, l.outputs_bytes].map(page).iter().sum(),
+    )
+}
+
 impl Holdings {
     /// Opens sockets and driver, creates the arena and publishes `pipeline` (resolved) as generation 0. Which driver it is, and
     /// what stages must know of its interface, is written into `pipeline`.
     pub(crate) fn create(pipeline: &mut Pipeline) -> Result<Self, StartError> {
         let mut ingress = Ingress::open(pipeline)?;
+        let is_dpdk = pipeline.ingress.driver == Driver::Dpdk;
         let huge = match pipeline.arena.hugepages {
+            Hugepages::Auto if is_dpdk && dpdk::does_dma(pipeline) => HugePages::Require,
+            // The library takes no other pages: it comes first.
+            Hugepages::Auto if is_dpdk && !dpdk::leaves_room(pipeline, arena_pages(pipeline)) => HugePages::Off,
             Hugepages::Auto => HugePages::Auto,
             Hugepages::Require => HugePages::Require,
             Hugepages::Off => HugePages::Off,
@@ -122,7 +137,8 @@ impl Holdings {
         self.next_ticket = self.next_ticket.checked_add(1).unwrap_or(1);
         let launch = self.launch(id, instance, ticket, core, &theirs);
         let binary = self.bin_dir.join(executable(instance.kind));
-        let child = spawn::spawn(&binary, &launch, self.user, self.cpus)
+        let rights = self.ingress.rights(instance.kind, instance.number.into());
+        let child = spawn::spawn(&binary, &launch, Allowed { user: self.user, rights }, self.cpus)
             .map_err(|e| {
                 let remedy = if e.kind() == io::ErrorKind::PermissionDenied {
                     "; stages have no capability: their user must be able to read the executables and every folder above them"

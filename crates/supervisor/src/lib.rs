@@ -38,6 +38,7 @@ mod blame;
 mod bury;
 mod control;
 mod death;
+mod dpdk;
 mod error;
 mod holdings;
 mod ingress;
@@ -63,6 +64,7 @@ mod testing;
 mod watch;
 
 pub use ask::{check_layouts, describe};
+pub use dpdk::DeviceError;
 pub use error::{RunError, StartError};
 pub use ingress::{Examined, examine};
 pub use options::{Exit, Options, StopHandle};

@@ -152,6 +152,10 @@ impl Supervisor {
             ledger,
             problems,
         };
+        // Whoever is told that the pipeline has stopped finds its interfaces free.
+        for left in self.holdings.ingress.detach(&self.pipeline) {
+            tracing::error!("{left}");
+        }
         let answer = json!({ "clean": exit.clean, "problems": exit.problems, "ledger": exit.ledger });
         self.answer_stopped(&ok(answer));
         tracing::info!(clean = exit.clean, "stopped");

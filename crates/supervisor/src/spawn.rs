@@ -1,10 +1,10 @@
-//! Starting a stage process without any privilege, and signals as a descriptor: what needs system calls that have no safe form.
+//! Starting a stage process without privilege but for what its device needs, and signals as a descriptor: what needs system calls that have no safe form.
 
 #![allow(unsafe_code, reason = "the one place of this crate that design section 5 names")]
 
 use arena::launch::{Launch, VARIABLE};
 use config::StageUser;
-use rustix::process::{Gid, Pid, PidfdFlags, Uid};
+use rustix::process::{Gid, Pid, PidfdFlags, Resource, Rlimit, Uid};
 use rustix::thread::{self, CapabilitySet, CapabilitySets, CpuSet};
 use std::io;
 use std::mem::MaybeUninit;
@@ -13,17 +13,22 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+/// What a stage may do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowed {
+    /// The user it runs as; none is the supervisor's own.
+    pub user: Option<StageUser>,
+    /// The capabilities that it keeps, of those that the supervisor has.
+    pub rights: CapabilitySet,
+}
+
 /// Starts `binary` as the process that `launch` describes; it inherits exactly the descriptors named there.
 ///
-/// It has no capability and can get none, whoever the supervisor is: what needs privilege it has inherited as descriptors.
+/// It has no capability but `allowed`'s, and can get no other, whoever the supervisor is: what else needs privilege it has
+/// inherited as descriptors.
 /// It gets a process group of its own, so that Ctrl-C on the terminal reaches the supervisor alone, and the signal mask
 /// and cores that the supervisor was started with. Returns its process id and pidfd.
-pub(crate) fn spawn(
-    binary: &Path,
-    launch: &Launch,
-    user: Option<StageUser>,
-    cpus: CpuSet,
-) -> io::Result<(u32, OwnedFd)> {
+pub(crate) fn spawn(binary: &Path, launch: &Launch, allowed: Allowed, cpus: CpuSet) -> io::Result<(u32, OwnedFd)> {
     let mut command = Command::new(binary);
     command.env(VARIABLE, launch.encode()).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
@@ -37,7 +42,7 @@ pub(crate) fn spawn(
         }
         // Cores are a hint: if the set shrank meanwhile, the stage runs where it may.
         let _ = rustix::thread::sched_setaffinity(None, &cpus);
-        drop_privileges(user)?;
+        drop_privileges(allowed)?;
         set_mask(libc::SIG_SETMASK, &[]).map(drop)
     };
     // SAFETY: needed to clear close-on-exec in the child alone; doing it in the parent would leak the descriptors into
@@ -63,15 +68,24 @@ pub(crate) fn spawn(
 pub(crate) fn unprivileged(command: &mut Command, user: Option<StageUser>) {
     // SAFETY: needed to give up privileges in the child alone. Between fork and exec the closure makes raw system calls only;
     // it takes no lock and allocates nothing.
-    unsafe { command.pre_exec(move || drop_privileges(user)) };
+    unsafe { command.pre_exec(move || drop_privileges(Allowed { user, rights: CapabilitySet::empty() })) };
 }
 
-/// Becomes `user`, if there is one, without capabilities and without a way to new ones. Runs between fork and exec: system
+/// Becomes `allowed.user`, if there is one, with `allowed.rights` alone and without a way to more. Runs between fork and exec: system
 /// calls of this one thread alone.
-fn drop_privileges(user: Option<StageUser>) -> io::Result<()> {
+fn drop_privileges(allowed: Allowed) -> io::Result<()> {
+    let Allowed { user, rights } = allowed;
+    let rights = thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.permitted) & rights;
+    if !rights.is_empty() {
+        // A device's memory is locked. Who may not raise the limit has CAP_IPC_LOCK where it matters.
+        let unlimited = Rlimit { current: None, maximum: None };
+        let _ = rustix::process::setrlimit(Resource::Memlock, unlimited);
+        // Another user keeps nothing otherwise.
+        thread::set_keep_capabilities(true)?;
+    }
     // The bounding set first: it takes a capability. Who has none to give up is not told so.
     for bit in 0..CapabilitySet::all().bits().count_ones() {
-        if let Some(one) = CapabilitySet::from_bits(1 << bit) {
+        if let Some(one) = CapabilitySet::from_bits(1 << bit).filter(|one| !rights.contains(*one)) {
             let _ = thread::remove_capability_from_bounding_set(one);
         }
     }
@@ -83,10 +97,15 @@ fn drop_privileges(user: Option<StageUser>) -> io::Result<()> {
         thread::set_thread_res_gid(gid, gid, gid)?;
         thread::set_thread_res_uid(uid, uid, uid)?;
     }
-    let none = CapabilitySet::empty();
     // With no capability at all a thread has nothing to clear.
     let _ = thread::clear_ambient_capability_set();
-    thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+    thread::set_capabilities(None, CapabilitySets { effective: rights, permitted: rights, inheritable: rights })?;
+    // Not only root has them after exec then.
+    for bit in 0..u64::BITS {
+        if rights.bits() >> bit & 1 == 1 {
+            thread::configure_capability_in_ambient_set(CapabilitySet::from_bits_retain(1 << bit), true)?;
+        }
+    }
     // Root's exec would get back what the bounding set still has; nor do set-user-ID programs help it.
     thread::set_no_new_privs(true)?;
     Ok(())

@@ -1,7 +1,7 @@
 //! Timers: heartbeats, start-up, draining, restart delays. Nothing here waits.
 
 use crate::death::{Cause, OurKill, oom_kills};
-use crate::instance::{AfterDrain, Phase};
+use crate::instance::{AfterDrain, Phase, Unit};
 use crate::policy::Decision;
 use crate::start::Supervisor;
 use crate::stop::Mode;
@@ -9,6 +9,7 @@ use arena::StageKind;
 use arena::counters::InferCounter;
 use arena::page::{Command, StagePage};
 use arena::sync::Ordering;
+use config::{Driver, Pipeline};
 
 /// How often heartbeats are looked at: an idle supervisor wakes this often and no more.
 const TICK_NS: u64 = 250_000_000;
@@ -20,6 +21,8 @@ const FUTURE_NS: u64 = 1_000_000_000;
 const SOON_NS: u64 = 2_000_000;
 /// How long after an activation its first work is looked for often.
 const RECOVERY_WATCH_NS: u64 = 300_000_000;
+/// How long a stage may take to start the port that it drives itself: cards train their links, virtual machines are slow.
+const PORT_START_NS: u64 = 60_000_000_000;
 /// How long a standby that does not say `ready` may load before the active process is drained all the same.
 pub(crate) const READY_LIMIT_NS: u64 = 30_000_000_000;
 
@@ -111,7 +114,8 @@ impl Supervisor {
         }
         let age_ns = now_ns.saturating_sub(beat_ns);
         let timeout_ns = u64::from(self.pipeline.supervisor.heartbeat_timeout_ms) * 1_000_000;
-        if age_ns <= timeout_ns.max(slow_engine_ns(unit.kind(), page)) {
+        let starting_until_ns = port_starts_until_ns(&self.pipeline, unit, page);
+        if age_ns <= timeout_ns.max(slow_engine_ns(unit.kind(), page)) || now_ns < starting_until_ns {
             return;
         }
         let armed = control.kill_point_armed.load(Ordering::Acquire);
@@ -150,6 +154,7 @@ impl Supervisor {
         let unit = &mut self.units[n];
         let Some(page) = self.holdings.arena.page(unit.id) else { return };
         let parked = page.parked.load(Ordering::Acquire) == unit.incarnation;
+        let deadline_ns = deadline_ns.max(port_starts_until_ns(&self.pipeline, unit, page));
         if parked && then == AfterDrain::Replace {
             self.hand_over(n, now_ns);
         } else if now_ns >= deadline_ns
@@ -232,6 +237,17 @@ impl Supervisor {
         }
         due
     }
+}
+
+/// Until when a stage that drives its port itself is believed to be starting it, CLOCK_MONOTONIC ns; 0 for all others, and once
+/// it has taken its first turn. What its page says is an allegation: there is a limit to it.
+fn port_starts_until_ns(pipeline: &Pipeline, unit: &Unit, page: &StagePage) -> u64 {
+    let drives_port = matches!(unit.kind(), StageKind::RxGateway | StageKind::Tx);
+    let has_begun = page.first_work_ns.load(Ordering::Acquire) >= unit.activated_ns;
+    if pipeline.ingress.driver != Driver::Dpdk || !drives_port || has_begun {
+        return 0;
+    }
+    unit.activated_ns.saturating_add(PORT_START_NS)
 }
 
 /// A synchronous engine gives no sign of life while it works: silence of up to four times what it takes is no hang. What its

@@ -1,14 +1,14 @@
 //! What `check` says of the interface: which driver it would be, on which queues, and what to set there.
 
 use config::{Driver, Pipeline};
-use ports::PortError;
 use ports::xdp::Interface;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use supervisor::Examined;
+use supervisor::StartError;
 
 /// The driver that a start would take, or why the one that is named cannot serve.
-pub(super) struct Ingress(Result<Examined, PortError>);
+pub(super) struct Ingress(Result<Examined, StartError>);
 
 impl Ingress {
     pub(super) fn examine(pipeline: &Pipeline) -> Self {

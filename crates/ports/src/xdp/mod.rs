@@ -11,6 +11,7 @@ mod attached;
 mod error;
 mod ffi;
 mod fill;
+mod foreign;
 mod interface;
 mod netlink;
 mod next_hop;
@@ -18,6 +19,7 @@ mod program;
 
 pub use attached::{Attached, Counters, Mode};
 pub use error::XdpError;
+pub use foreign::{detach, program_name};
 pub use interface::{Installed, Interface};
 pub use next_hop::{NextHop, next_hop};
 pub use program::{Action, Filter, MAX_QUEUES, Program, Queue};

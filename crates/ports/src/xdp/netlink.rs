@@ -10,9 +10,11 @@ const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
+const RTM_SETLINK: u16 = 19;
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
 const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
 
 /// Bytes of a message's header, and of what precedes the attributes of a link and of an address.
@@ -89,6 +91,26 @@ pub(super) fn addresses() -> Result<Vec<(u32, Vec<u8>)>, XdpError> {
         }
     })?;
     Ok(found)
+}
+
+/// Takes the XDP program from link `index`; `flags` say in which mode it is attached (`XDP_FLAGS_*`).
+pub(super) fn detach_xdp(index: u32, flags: u32) -> Result<(), XdpError> {
+    /// `IFLA_XDP` (43) with `NLA_F_NESTED`, and within it `IFLA_XDP_FD` and `IFLA_XDP_FLAGS`.
+    const XDP: u16 = 0x802b;
+    const FD: u16 = 1;
+    const FLAGS: u16 = 3;
+    let mut body = vec![0; LINK];
+    body[4..8].copy_from_slice(&index.to_ne_bytes());
+    for (length, kind) in [(20_u16, XDP), (8, FD)] {
+        body.extend_from_slice(&length.to_ne_bytes());
+        body.extend_from_slice(&kind.to_ne_bytes());
+    }
+    // No descriptor: none is to be there.
+    body.extend_from_slice(&(-1_i32).to_ne_bytes());
+    body.extend_from_slice(&8_u16.to_ne_bytes());
+    body.extend_from_slice(&FLAGS.to_ne_bytes());
+    body.extend_from_slice(&flags.to_ne_bytes());
+    ask(RTM_SETLINK, NLM_F_ACK, &body, |_, _| {})
 }
 
 /// The value of an attribute in a list of them.

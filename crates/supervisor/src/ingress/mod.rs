@@ -1,17 +1,20 @@
 //! The privileged half of the drivers: which one is taken, what the stages inherit of it, and the access list in it.
 
+mod af_xdp;
+mod report;
+
+use crate::dpdk;
 use crate::error::StartError;
+use crate::holdings::arena_pages;
 use acl::Compiled;
-use arena::Arena;
+use arena::StageKind;
 use arena::arena::Regions;
-use arena::gateway::ACL_CELLS;
-use arena::sync::Ordering;
-use config::{Auto, DeviceFacts, Driver, Neighbour, Pipeline, XdpMode, ZeroCopy};
+use config::{DeviceFacts, Driver, Neighbour, Pipeline};
 use ports::PortError;
-use ports::af_xdp::{self, Choice};
+use ports::af_xdp::Host;
 use ports::replay;
 use ports::xdp::{Counters, Interface};
-use serde_json::{Value, json};
+use rustix::thread::CapabilitySet;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, RawFd};
@@ -22,9 +25,13 @@ use std::time::{Duration, Instant};
 pub(crate) struct Ingress {
     /// The kernel's sockets; beside AF_XDP they serve what that leaves to the kernel. Capture files need none.
     socket: Option<ports::udp::Host>,
-    device: Option<af_xdp::Host>,
+    device: Option<Host>,
     replay: Option<replay::Host>,
     listen: SocketAddr,
+    /// The devices that stages drive without a kernel beside them, in a few words.
+    dpdk: Option<String>,
+    /// What each rx-gateway and tx keep of the supervisor's capabilities for them.
+    rights: (Vec<CapabilitySet>, CapabilitySet),
     /// Why no better driver was taken.
     reasons: Vec<String>,
     /// What earlier access lists' programs had counted.
@@ -32,34 +39,6 @@ pub(crate) struct Ingress {
     gateways: usize,
     /// rx-gateways whose queues have been filled.
     served: Vec<usize>,
-}
-
-/// What `[af_xdp]` asks for, with the interface found if it is to be.
-fn options(pipeline: &Pipeline) -> Result<af_xdp::Options, PortError> {
-    let wanted = &pipeline.af_xdp;
-    let interface = match &wanted.interface {
-        Auto::Fixed(name) => name.clone(),
-        Auto::Auto(_) => Interface::with_address(pipeline.ingress.listen.ip())?
-            .ok_or(PortError::WhichInterface { listen: pipeline.ingress.listen })?,
-    };
-    let choice = |auto, require| match (auto, require) {
-        (true, _) => Choice::Auto,
-        (false, true) => Choice::Require,
-        (false, false) => Choice::Off,
-    };
-    Ok(af_xdp::Options {
-        interface,
-        queues: match &wanted.queues {
-            Auto::Fixed(queues) => Some(queues.clone()),
-            Auto::Auto(_) => None,
-        },
-        native: choice(wanted.mode == XdpMode::Auto, wanted.mode == XdpMode::Native),
-        zero_copy: choice(wanted.zero_copy == ZeroCopy::Auto, wanted.zero_copy == ZeroCopy::Require),
-        ring_size: wanted.ring_size,
-        need_wakeup: wanted.need_wakeup,
-        busy_poll: (wanted.busy_poll_us > 0).then_some((wanted.busy_poll_us, wanted.busy_poll_budget)),
-        listen: pipeline.ingress.listen,
-    })
 }
 
 /// What an interface comes to, before anything is opened: for `check`.
@@ -76,51 +55,68 @@ pub struct Examined {
 /// Looks which driver the pipeline would take; opens and changes nothing.
 ///
 /// # Errors
-/// [`PortError`] if the configuration names a driver that cannot serve here.
-pub fn examine(pipeline: &Pipeline) -> Result<Examined, PortError> {
-    let udp = |reasons| Examined { driver: Driver::Udp, reasons, interface: None };
+/// [`StartError`] if the configuration names a driver that cannot serve here.
+pub fn examine(pipeline: &Pipeline) -> Result<Examined, StartError> {
+    let found = |driver, reasons, interface| Examined { driver, reasons, interface };
     match pipeline.ingress.driver {
-        Driver::Udp => Ok(udp(Vec::new())),
+        Driver::Udp => Ok(found(Driver::Udp, Vec::new(), None)),
         Driver::Replay => {
             if let Some(input) = &pipeline.replay.input {
                 replay::examine(input)?;
             }
-            Ok(Examined { driver: Driver::Replay, reasons: Vec::new(), interface: None })
+            Ok(found(Driver::Replay, Vec::new(), None))
         }
-        Driver::Dpdk => Ok(Examined { driver: Driver::Dpdk, reasons: Vec::new(), interface: None }),
+        Driver::Dpdk => {
+            dpdk::examine(pipeline, arena_pages(pipeline))?;
+            Ok(found(Driver::Dpdk, Vec::new(), None))
+        }
         Driver::AfXdp => {
-            let found = options(pipeline).and_then(|o| af_xdp::examine(&o))?;
-            Ok(Examined { driver: Driver::AfXdp, reasons: Vec::new(), interface: Some(found) })
+            let interface = af_xdp::options(pipeline).and_then(|o| ports::af_xdp::examine(&o))?;
+            Ok(found(Driver::AfXdp, Vec::new(), Some(interface)))
         }
         Driver::Auto => {
-            Ok(match may_be_af_xdp(pipeline).and_then(|o| af_xdp::examine(&o).map_err(|e| e.to_string())) {
-                Ok(found) => Examined { driver: Driver::AfXdp, reasons: Vec::new(), interface: Some(found) },
-                Err(reason) => udp(vec![format!("not af_xdp: {reason}")]),
-            })
+            let Err(reason) = may_be_dpdk(pipeline) else { return Ok(found(Driver::Dpdk, Vec::new(), None)) };
+            let mut reasons = vec![format!("not dpdk: {reason}")];
+            let interface =
+                af_xdp::chosen(pipeline).and_then(|o| ports::af_xdp::examine(&o).map_err(|e| e.to_string()));
+            match interface {
+                Ok(interface) => Ok(found(Driver::AfXdp, reasons, Some(interface))),
+                Err(reason) => {
+                    reasons.push(format!("not af_xdp: {reason}"));
+                    Ok(found(Driver::Udp, reasons, None))
+                }
+            }
         }
     }
 }
 
-/// `auto` puts a program on an interface only if the configuration names it.
-fn may_be_af_xdp(pipeline: &Pipeline) -> Result<af_xdp::Options, String> {
-    match &pipeline.af_xdp.interface {
-        Auto::Fixed(_) => options(pipeline).map_err(|e| e.to_string()),
-        Auto::Auto(_) => Err("[af_xdp] interface does not name one".to_owned()),
+/// `auto` takes ports only if the configuration names them.
+fn may_be_dpdk(pipeline: &Pipeline) -> Result<(), String> {
+    match pipeline.dpdk.without_device() {
+        Some(key) => Err(format!("[dpdk] {key} does not name a device")),
+        None => dpdk::examine(pipeline, arena_pages(pipeline)).map_err(|e| e.to_string()),
     }
 }
 
 impl Ingress {
     /// Opens the kernel's sockets: before the arena, so that a port in use shows before gigabytes are pre-faulted. Interfaces
     /// that cannot serve are refused here too.
-    pub(crate) fn open(pipeline: &Pipeline) -> Result<Self, StartError> {
+    pub(crate) fn open(pipeline: &mut Pipeline) -> Result<Self, StartError> {
+        let examined = examine(pipeline)?;
+        if examined.driver == Driver::Dpdk {
+            pipeline.ingress.driver = Driver::Dpdk;
+        }
         let (ingress, gateways) = (&pipeline.ingress, pipeline.rx_gateway.instances as usize);
-        examine(pipeline)?;
+        let rights = pipeline.dpdk.rx.iter().map(|device| dpdk::kept(pipeline, Some(device))).collect();
         let mut it = Self {
             socket: None,
             device: None,
             replay: None,
             listen: ingress.listen,
-            reasons: Vec::new(),
+            dpdk: (ingress.driver == Driver::Dpdk).then(|| dpdk::describe(pipeline)),
+            rights: (rights, dpdk::kept(pipeline, pipeline.dpdk.tx.as_ref())),
+            // What speaks against AF_XDP is found again when it is opened.
+            reasons: examined.reasons.into_iter().filter(|reason| !reason.starts_with("not af_xdp")).collect(),
             before: Counters::default(),
             gateways,
             served: Vec::new(),
@@ -142,13 +138,13 @@ impl Ingress {
     pub(crate) fn open_device(&mut self, pipeline: &mut Pipeline, regions: &Regions) -> Result<(), StartError> {
         let acl = compile(pipeline)?;
         pipeline.ingress.listen.set_port(self.listen.port());
-        let open = |options: af_xdp::Options| {
-            af_xdp::Host::open(&options, &acl, regions.packets.rw.as_fd(), regions.packets.len)
+        let open = |options: ports::af_xdp::Options| {
+            Host::open(&options, &acl, regions.packets.rw.as_fd(), regions.packets.len)
         };
         let opened = match pipeline.ingress.driver {
             Driver::Udp | Driver::Dpdk | Driver::Replay => None,
-            Driver::AfXdp => Some(options(pipeline).and_then(open)?),
-            Driver::Auto => match may_be_af_xdp(pipeline).and_then(|o| open(o).map_err(|e| e.to_string())) {
+            Driver::AfXdp => Some(af_xdp::options(pipeline).and_then(open)?),
+            Driver::Auto => match af_xdp::chosen(pipeline).and_then(|o| open(o).map_err(|e| e.to_string())) {
                 Ok(host) => Some(host),
                 Err(reason) => {
                     self.reasons.push(format!("not af_xdp: {reason}"));
@@ -170,7 +166,7 @@ impl Ingress {
             neighbours: Vec::new(),
         });
         if let Some(host) = &opened {
-            self.reasons.clone_from(&host.chosen().reasons);
+            self.reasons.extend(host.chosen().reasons.iter().cloned());
         }
         self.device = opened;
         tracing::info!(driver = self.describe(), reasons = ?self.reasons, "packets");
@@ -182,6 +178,9 @@ impl Ingress {
         if let Some(replay) = &self.replay {
             let done = replay.progress();
             return format!("replay: {} packets, {} skipped, {} dropped", done.packets, done.skipped, done.dropped);
+        }
+        if let Some(devices) = &self.dpdk {
+            return devices.clone();
         }
         let Some(device) = &self.device else { return "udp".to_owned() };
         let chosen = device.chosen();
@@ -211,14 +210,29 @@ impl Ingress {
         cut.into_iter().chain(damaged).collect()
     }
 
+    /// Takes away what stands on interfaces: the own program, and what killed stages left there. No stage is left.
+    pub(crate) fn detach(&mut self, pipeline: &Pipeline) -> Vec<String> {
+        self.device = None;
+        if self.dpdk.is_some() { dpdk::clear(pipeline) } else { Vec::new() }
+    }
+
+    /// The capabilities that instance `n` of this kind keeps for its device.
+    pub(crate) fn rights(&self, kind: StageKind, n: usize) -> CapabilitySet {
+        match kind {
+            StageKind::RxGateway => self.rights.0.get(n).copied().unwrap_or(CapabilitySet::empty()),
+            StageKind::Tx => self.rights.1,
+            StageKind::Preprocess | StageKind::Infer => CapabilitySet::empty(),
+        }
+    }
+
     fn queues_of(&self, gateway: usize) -> Vec<u32> {
-        let all = self.device.as_ref().map(af_xdp::Host::queues).unwrap_or_default();
+        let all = self.device.as_ref().map(Host::queues).unwrap_or_default();
         all.into_iter().skip(gateway).step_by(self.gateways.max(1)).collect()
     }
 
     /// Device queues whose owner ids are in use, as bits.
     pub(crate) fn queue_mask(&self) -> u64 {
-        let all = self.device.as_ref().map(af_xdp::Host::queues).unwrap_or_default();
+        let all = self.device.as_ref().map(Host::queues).unwrap_or_default();
         all.iter().fold(0, |mask, queue| mask | 1_u64.checked_shl(*queue).unwrap_or(0))
     }
 
@@ -274,39 +288,8 @@ impl Ingress {
         let compiled = compile(new).map_err(|e| e.to_string())?;
         let Some(device) = &mut self.device else { return Ok(()) };
         let counted = device.replace_access_list(&compiled).map_err(|e| e.to_string())?;
-        self.before = carry(&self.before, &counted, old, new);
+        self.before = af_xdp::carry(&self.before, &counted, old, new);
         Ok(())
-    }
-
-    /// Driver, interface, filter and access list as the status shows them.
-    pub(crate) fn report(&mut self, pipeline: &Pipeline, arena: &Arena) -> Value {
-        let filter = self.device.as_mut().and_then(|device| device.counters().ok()).map(|now| sum(&self.before, &now));
-        // Beside a filter rx-gateway applies the list once more to what the kernel's socket serves: not counted twice here.
-        let in_stages = |cell: usize| {
-            let cells = arena.gateways().filter_map(|page| page.acl_hits.get(cell));
-            cells.fold(0_u64, |sum, cell| sum.wrapping_add(cell.load(Ordering::Relaxed)))
-        };
-        let rules = pipeline.ingress.acl.iter().enumerate().map(|(n, rule)| {
-            let in_filter = filter.as_ref().and_then(|f| f.hits.get(n).copied());
-            json!({ "rule": rule.to_string(), "hits": in_filter.unwrap_or_else(|| in_stages(n)), "hits_in_rx_gateway": in_stages(n) })
-        });
-        json!({
-            "driver": pipeline.ingress.driver.word(),
-            "described": self.describe(),
-            "not_taken": self.reasons,
-            "device": pipeline.device.as_ref().map(|d| json!({
-                "interface": d.interface, "mtu": d.mtu, "queues": d.queues, "zero_copy": d.zero_copy,
-                "native": self.device.as_ref().map(|h| h.chosen().native),
-                "served": self.device.as_ref().map(af_xdp::Host::served),
-            })),
-            "filter": filter.as_ref().map(|f| json!({
-                "redirected": f.redirected, "no_socket": f.no_socket, "denied": f.denied, "limited": f.limited,
-                "fragments": f.fragments,
-            })),
-            "access_list": rules.collect::<Vec<_>>(),
-            "policy": pipeline.ingress.acl_policy.word(),
-            "policy_hits": filter.as_ref().map_or_else(|| in_stages(ACL_CELLS - 1), |f| f.policy_hits),
-        })
     }
 }
 
@@ -326,29 +309,4 @@ fn open_socket(listen: SocketAddr, bytes: usize, count: usize) -> Result<ports::
 /// The access list as the XDP program wants it.
 fn compile(pipeline: &Pipeline) -> Result<Compiled, StartError> {
     Ok(Compiled::new(&pipeline.ingress.acl, pipeline.ingress.acl_policy)?)
-}
-
-fn sum(a: &Counters, b: &Counters) -> Counters {
-    let hits = b.hits.iter().enumerate().map(|(n, hits)| hits + a.hits.get(n).copied().unwrap_or(0));
-    Counters {
-        redirected: a.redirected + b.redirected,
-        no_socket: a.no_socket + b.no_socket,
-        denied: a.denied + b.denied,
-        limited: a.limited + b.limited,
-        fragments: a.fragments + b.fragments,
-        policy_hits: a.policy_hits + b.policy_hits,
-        hits: hits.collect(),
-    }
-}
-
-/// What the totals begin with under a new list: a rule that stays, stays with its hits, wherever it stands now.
-fn carry(before: &Counters, counted: &Counters, old: &Pipeline, new: &Pipeline) -> Counters {
-    let mut total = sum(before, counted);
-    let hits_of = |rule| {
-        let at = old.ingress.acl.iter().position(|o| o == rule)?;
-        total.hits.get(at).copied()
-    };
-    let hits = new.ingress.acl.iter().map(|rule| hits_of(rule).unwrap_or(0)).collect();
-    total.hits = hits;
-    total
 }
