@@ -66,9 +66,13 @@ pub(crate) fn spawn(binary: &Path, launch: &Launch, allowed: Allowed, cpus: CpuS
 
 /// Has `command` run without privileges, as `user` if there is one.
 pub(crate) fn unprivileged(command: &mut Command, user: Option<StageUser>) {
+    restrict(command, Allowed { user, rights: CapabilitySet::empty() });
+}
+
+fn restrict(command: &mut Command, allowed: Allowed) {
     // SAFETY: needed to give up privileges in the child alone. Between fork and exec the closure makes raw system calls only;
     // it takes no lock and allocates nothing.
-    unsafe { command.pre_exec(move || drop_privileges(Allowed { user, rights: CapabilitySet::empty() })) };
+    unsafe { command.pre_exec(move || drop_privileges(allowed)) };
 }
 
 /// Becomes `allowed.user`, if there is one, with `allowed.rights` alone and without a way to more. Runs between fork and exec: system
@@ -137,4 +141,38 @@ pub(crate) fn watch_termination() -> io::Result<OwnedFd> {
     }
     // SAFETY: the descriptor was just created and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values of the lines of `/proc/self/status` that begin so, of a process that may do what `allowed` says.
+    fn status(allowed: Allowed, keys: &[&str]) -> Vec<String> {
+        let mut command = Command::new("/bin/cat");
+        command.arg("/proc/self/status");
+        restrict(&mut command, allowed);
+        let said = String::from_utf8(command.output().expect("cat").stdout).expect("text");
+        let value =
+            |key: &&str| said.lines().find_map(|line| line.strip_prefix(*key)).expect("a line").trim().to_owned();
+        keys.iter().map(value).collect()
+    }
+
+    #[test]
+    fn a_stage_has_what_its_device_needs_and_nothing_else() {
+        const CAPABILITIES: [&str; 5] = ["CapEff:", "CapPrm:", "CapInh:", "CapAmb:", "CapBnd:"];
+        let own = thread::capabilities(None).expect("capabilities").permitted;
+        let rights = CapabilitySet::NET_RAW | CapabilitySet::IPC_LOCK;
+        if !rustix::process::getuid().is_root() || !own.contains(rights) {
+            println!("skipped: this needs root with CAP_NET_RAW and CAP_IPC_LOCK");
+            return;
+        }
+        for user in [None, Some(StageUser { uid: 65534, gid: 65534 })] {
+            let kept = status(Allowed { user, rights }, &CAPABILITIES);
+            assert_eq!(kept, vec![format!("{:016x}", rights.bits()); 5], "as {user:?}");
+            let none = status(Allowed { user, rights: CapabilitySet::empty() }, &CAPABILITIES);
+            assert_eq!(none, vec!["0000000000000000"; 5], "as {user:?}");
+            assert_eq!(status(Allowed { user, rights }, &["NoNewPrivs:"]), ["1"]);
+        }
+    }
 }
