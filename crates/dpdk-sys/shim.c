@@ -1,0 +1,522 @@
+/* DPDK's inline functions as functions, and structures that are the same for every release.
+ *
+ * Nothing here allocates after a pool or sender has been created, but for what DPDK does itself. Indices and lengths that come
+ * from a device are checked where they are used. */
+#include "shim.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include <rte_bus.h>
+#include <rte_dev.h>
+#include <rte_eal.h>
+#include <rte_epoll.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <rte_interrupts.h>
+#include <rte_lcore.h>
+#include <rte_mbuf.h>
+#include <rte_memory.h>
+#include <rte_mempool.h>
+#include <rte_version.h>
+
+_Static_assert(sizeof(struct rte_mbuf) == FW_MBUF, "the size of a mbuf");
+_Static_assert(offsetof(struct rte_mbuf, ol_flags) - offsetof(struct rte_mbuf, data_off) == 8, "what a fresh mbuf is told by");
+_Static_assert(RTE_VERSION >= RTE_VERSION_NUM(22, 11, 0, 0), "an older DPDK");
+
+uint32_t fw_version(void)
+{
+	return RTE_VERSION;
+}
+
+int fw_errno(void)
+{
+	return rte_errno;
+}
+
+/* The port. */
+
+int fw_port_info(uint16_t port, struct fw_port_info *info)
+{
+	struct rte_eth_dev_info device;
+	struct rte_ether_addr mac;
+	struct rte_eth_link link;
+	int rc = rte_eth_dev_info_get(port, &device);
+
+	if (rc != 0)
+		return rc;
+	memset(info, 0, sizeof(*info));
+	if (device.driver_name != NULL)
+		strncpy(info->driver, device.driver_name, sizeof(info->driver) - 1);
+	if (device.device != NULL && rte_dev_bus(device.device) != NULL)
+		strncpy(info->bus, rte_bus_name(rte_dev_bus(device.device)), sizeof(info->bus) - 1);
+	info->rx_offloads = device.rx_offload_capa;
+	info->tx_offloads = device.tx_offload_capa;
+	info->rss_types = device.flow_type_rss_offloads;
+	info->max_rx_frame = device.max_rx_pktlen;
+	info->if_index = device.if_index;
+	info->numa_node = rte_eth_dev_socket_id(port);
+	info->max_rx_queues = device.max_rx_queues;
+	info->max_tx_queues = device.max_tx_queues;
+	info->min_mtu = device.min_mtu;
+	info->max_mtu = device.max_mtu;
+	info->max_rx_descriptors = device.rx_desc_lim.nb_max;
+	info->max_tx_descriptors = device.tx_desc_lim.nb_max;
+	if (rte_eth_macaddr_get(port, &mac) == 0)
+		memcpy(info->mac, mac.addr_bytes, sizeof(info->mac));
+	if (rte_eth_link_get_nowait(port, &link) == 0) {
+		info->link_up = link.link_status == RTE_ETH_LINK_UP;
+		info->speed_mbps = link.link_speed;
+	}
+	return 0;
+}
+
+int fw_port_configure(uint16_t port, struct fw_port_config *config)
+{
+	const uint64_t checksums =
+		RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM;
+	const uint64_t spread = RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP;
+	struct rte_eth_dev_info device;
+	struct rte_eth_conf conf;
+	int rc = rte_eth_dev_info_get(port, &device);
+
+	if (rc != 0)
+		return rc;
+	memset(&conf, 0, sizeof(conf));
+	if (config->mtu != 0)
+		conf.rxmode.mtu = config->mtu;
+	config->checksum = config->checksum && (device.rx_offload_capa & checksums) == checksums;
+	if (config->checksum)
+		conf.rxmode.offloads |= checksums;
+	config->rss = config->rss && config->rx_queues > 1 && (device.flow_type_rss_offloads & spread) != 0;
+	if (config->rss) {
+		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+		conf.rx_adv_conf.rss_conf.rss_hf = device.flow_type_rss_offloads & spread;
+	}
+	conf.intr_conf.rxq = config->interrupts;
+	rc = rte_eth_dev_configure(port, config->rx_queues, config->tx_queues, &conf);
+	if (rc != 0 && config->interrupts) {
+		config->interrupts = false;
+		conf.intr_conf.rxq = 0;
+		rc = rte_eth_dev_configure(port, config->rx_queues, config->tx_queues, &conf);
+	}
+	return rc;
+}
+
+int fw_port_stats(uint16_t port, struct fw_port_stats *stats)
+{
+	struct rte_eth_stats all;
+	int rc = rte_eth_stats_get(port, &all);
+
+	if (rc != 0)
+		return rc;
+	*stats = (struct fw_port_stats){
+		.received = all.ipackets,
+		.sent = all.opackets,
+		.received_bytes = all.ibytes,
+		.sent_bytes = all.obytes,
+		.missed = all.imissed,
+		.receive_errors = all.ierrors,
+		.send_errors = all.oerrors,
+		.no_mbuf = all.rx_nombuf,
+	};
+	return 0;
+}
+
+int fw_port_remove(uint16_t port)
+{
+	struct rte_eth_dev_info device;
+	int rc = rte_eth_dev_info_get(port, &device);
+
+	if (rc != 0)
+		return rc;
+	rte_eth_dev_stop(port);
+	rte_eth_dev_close(port);
+	return rte_dev_remove(device.device);
+}
+
+int fw_port_map(uint16_t port, void *base, uint64_t iova, size_t len)
+{
+	struct rte_eth_dev_info device;
+	int rc = rte_eth_dev_info_get(port, &device);
+
+	if (rc != 0)
+		return rc;
+	rc = rte_dev_dma_map(device.device, base, iova, len);
+	return rc == 0 ? 0 : -rte_errno;
+}
+
+bool fw_iova_is_physical(void)
+{
+	return rte_eal_iova_mode() == RTE_IOVA_PA;
+}
+
+uint64_t fw_iova(const void *address)
+{
+	rte_iova_t iova = rte_mem_virt2iova(address);
+
+	return iova == RTE_BAD_IOVA ? UINT64_MAX : iova;
+}
+
+int fw_rx_queue_setup(uint16_t port, uint16_t queue, uint16_t descriptors, struct rte_mempool *pool)
+{
+	return rte_eth_rx_queue_setup(port, queue, descriptors, SOCKET_ID_ANY, NULL, pool);
+}
+
+int fw_tx_queue_setup(uint16_t port, uint16_t queue, uint16_t descriptors)
+{
+	return rte_eth_tx_queue_setup(port, queue, descriptors, SOCKET_ID_ANY, NULL);
+}
+
+/* Packet buffers. */
+
+struct fw_memory {
+	char *base;
+	const uint64_t *iovas;
+	size_t page;
+	uint32_t buffers;
+};
+
+struct fw_pool {
+	struct fw_memory memory;
+	struct rte_mempool *raw;
+	/* What each mbuf's second 8 bytes (data_off, refcnt, nb_segs, port) must be while nobody receives into it. */
+	uint64_t fresh;
+	uint16_t private_bytes;
+};
+
+static uint64_t iova_of(const struct fw_memory *memory, size_t at)
+{
+	return memory->iovas == NULL ? RTE_BAD_IOVA : memory->iovas[at / memory->page] + at % memory->page;
+}
+
+static struct rte_mbuf *mbuf_of(const struct fw_pool *pool, uint32_t index)
+{
+	return (struct rte_mbuf *)(pool->memory.base + (size_t)index * FW_STRIDE + FW_OBJECT_HEADER);
+}
+
+static uint32_t index_of(const struct fw_pool *pool, const struct rte_mbuf *mbuf)
+{
+	const size_t at = (const char *)mbuf - pool->memory.base;
+	const size_t index = at / FW_STRIDE;
+
+	return index < pool->memory.buffers && at % FW_STRIDE == FW_OBJECT_HEADER ? index : UINT32_MAX;
+}
+
+static int populate(struct fw_pool *pool)
+{
+	const struct fw_memory *memory = &pool->memory;
+	const size_t len = (size_t)memory->buffers * FW_STRIDE;
+	size_t at = 0;
+
+	/* A buffer never lies across two stretches whose addresses for DMA are not consecutive. */
+	while (at < len) {
+		const uint64_t iova = iova_of(memory, at);
+		size_t end = memory->iovas == NULL ? len : at + memory->page - at % memory->page;
+		int rc;
+
+		while (end < len && iova_of(memory, end) == iova + (end - at))
+			end += memory->page;
+		if (end > len)
+			end = len;
+		rc = rte_mempool_populate_iova(pool->raw, memory->base + at, iova, end - at, NULL, NULL);
+		if (rc < 0)
+			return rc;
+		at = end;
+	}
+	return 0;
+}
+
+static struct rte_mempool *create_raw(const struct fw_pool *pool, const char *name, uint32_t cache, int numa_node)
+{
+	struct rte_pktmbuf_pool_private private = {
+		.mbuf_data_room_size = FW_STRIDE - FW_OBJECT_HEADER - sizeof(struct rte_mbuf) - pool->private_bytes,
+		.mbuf_priv_size = pool->private_bytes,
+	};
+	struct rte_mempool *raw = rte_mempool_create_empty(name, pool->memory.buffers, FW_STRIDE - FW_OBJECT_HEADER, cache,
+							    sizeof(private), numa_node, RTE_MEMPOOL_F_NO_SPREAD);
+
+	if (raw != NULL)
+		rte_pktmbuf_pool_init(raw, &private);
+	return raw;
+}
+
+struct fw_pool *fw_pool_create(const char *name, void *base, uint32_t buffers, const uint64_t *iovas, size_t page,
+			       uint16_t private_bytes, uint32_t cache, int numa_node)
+{
+	struct fw_pool *pool = calloc(1, sizeof(*pool));
+	int rc;
+
+	if (pool == NULL) {
+		rte_errno = ENOMEM;
+		return NULL;
+	}
+	pool->memory = (struct fw_memory){ base, iovas, page, buffers };
+	pool->private_bytes = private_bytes;
+	pool->raw = create_raw(pool, name, cache, numa_node);
+	if (pool->raw == NULL) {
+		free(pool);
+		return NULL;
+	}
+	rc = populate(pool);
+	if (rc < 0 || pool->raw->populated_size != buffers) {
+		fw_pool_free(pool);
+		rte_errno = rc < 0 ? -rc : ENOMEM;
+		return NULL;
+	}
+	rte_mempool_obj_iter(pool->raw, rte_pktmbuf_init, NULL);
+	memcpy(&pool->fresh, &mbuf_of(pool, 0)->data_off, sizeof(pool->fresh));
+	return pool;
+}
+
+void fw_pool_free(struct fw_pool *pool)
+{
+	rte_mempool_free(pool->raw);
+	free(pool);
+}
+
+struct rte_mempool *fw_pool_raw(const struct fw_pool *pool)
+{
+	return pool->raw;
+}
+
+uint16_t fw_pool_data_room(const struct fw_pool *pool)
+{
+	return rte_pktmbuf_data_room_size(pool->raw);
+}
+
+uint32_t fw_pool_available(const struct fw_pool *pool)
+{
+	const struct rte_mempool_cache *cache = rte_mempool_default_cache(pool->raw, rte_lcore_id());
+
+	return rte_mempool_ops_get_count(pool->raw) + (cache == NULL ? 0 : cache->len);
+}
+
+void fw_pool_put(struct fw_pool *pool, const uint32_t *indices, uint32_t count)
+{
+	void *mbufs[FW_BURST];
+	uint32_t done = 0;
+
+	while (done < count) {
+		const uint32_t n = RTE_MIN(count - done, (uint32_t)FW_BURST);
+
+		for (uint32_t i = 0; i < n; i++) {
+			const uint32_t index = indices[done + i];
+			struct rte_mbuf *mbuf = mbuf_of(pool, index);
+
+			/* Whoever had the buffer may have written here; a device must not follow it. */
+			mbuf->buf_addr = (char *)(mbuf + 1) + pool->private_bytes;
+			rte_mbuf_iova_set(mbuf, iova_of(&pool->memory, (size_t)index * FW_STRIDE +
+									   FW_OBJECT_HEADER + sizeof(*mbuf) +
+									   pool->private_bytes));
+			memcpy(&mbuf->data_off, &pool->fresh, sizeof(pool->fresh));
+			mbuf->ol_flags = 0;
+			mbuf->next = NULL;
+			mbuf->pool = pool->raw;
+			mbufs[i] = mbuf;
+		}
+		rte_mempool_put_bulk(pool->raw, mbufs, n);
+		done += n;
+	}
+}
+
+uint32_t fw_pool_get(struct fw_pool *pool, uint32_t *indices, uint32_t count)
+{
+	void *mbuf;
+	uint32_t n = 0;
+
+	while (n < count && rte_mempool_get(pool->raw, &mbuf) == 0)
+		indices[n++] = index_of(pool, mbuf);
+	return n;
+}
+
+int fw_pool_check(const struct fw_pool *pool)
+{
+	for (uint32_t index = 0; index < pool->memory.buffers; index++) {
+		const struct rte_mbuf *mbuf = mbuf_of(pool, index);
+		const char *data = (const char *)(mbuf + 1) + pool->private_bytes;
+		const struct rte_mempool_objhdr *header =
+			(const struct rte_mempool_objhdr *)((const char *)mbuf - sizeof(*header));
+
+		if (header->mp != pool->raw || mbuf->pool != pool->raw || mbuf->buf_addr != data)
+			return -EFAULT;
+		if (pool->memory.iovas != NULL && rte_mbuf_iova_get(mbuf) != iova_of(&pool->memory, data - pool->memory.base))
+			return -EFAULT;
+	}
+	return 0;
+}
+
+/* Receiving. */
+
+static uint32_t checksum_flags(uint64_t flags)
+{
+	const uint64_t ip = flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
+	const uint64_t l4 = flags & RTE_MBUF_F_RX_L4_CKSUM_MASK;
+
+	if (ip == RTE_MBUF_F_RX_IP_CKSUM_BAD || l4 == RTE_MBUF_F_RX_L4_CKSUM_BAD)
+		return FW_BAD_CHECKSUM;
+	return l4 == RTE_MBUF_F_RX_L4_CKSUM_GOOD ? FW_GOOD_CHECKSUM : 0;
+}
+
+uint16_t fw_rx_burst(uint16_t port, uint16_t queue, struct fw_pool *pool, struct fw_packet *packets, uint16_t max)
+{
+	struct rte_mbuf *mbufs[FW_BURST];
+	const uint16_t n = rte_eth_rx_burst(port, queue, mbufs, RTE_MIN(max, (uint16_t)FW_BURST));
+
+	for (uint16_t i = 0; i < n; i++) {
+		struct rte_mbuf *mbuf = mbufs[i];
+		const uint32_t index = index_of(pool, mbuf);
+		struct fw_packet *packet = &packets[i];
+
+		packet->index = index;
+		if (unlikely(index == UINT32_MAX))
+			continue;
+		packet->offset = FW_OBJECT_HEADER + sizeof(*mbuf) + pool->private_bytes + mbuf->data_off;
+		packet->len = mbuf->data_len;
+		packet->flags = checksum_flags(mbuf->ol_flags);
+		if (unlikely(mbuf->nb_segs > 1)) {
+			/* Longer than the MTU allows. The rest is the device's again, as its word says. */
+			rte_pktmbuf_free(mbuf->next);
+			packet->flags |= FW_SEGMENTED;
+		}
+	}
+	return n;
+}
+
+int fw_rx_queue_count(uint16_t port, uint16_t queue)
+{
+	return rte_eth_rx_queue_count(port, queue);
+}
+
+/* Sending. */
+
+/* One for each buffer of the arena: what tells that a device is done with it. */
+struct fw_token {
+	struct rte_mbuf_ext_shared_info shared;
+	struct fw_sender *sender;
+};
+
+struct fw_sender {
+	struct fw_memory memory;
+	struct rte_mempool *headers;
+	struct fw_token *tokens;
+	/* Buffers that came back. Each is here once at most, since it was handed over once. */
+	uint32_t *done;
+	uint32_t done_count;
+};
+
+static void note_done(void *address, void *opaque)
+{
+	struct fw_token *token = opaque;
+	struct fw_sender *sender = token->sender;
+
+	(void)address;
+	if (sender->done_count < sender->memory.buffers)
+		sender->done[sender->done_count++] = token - sender->tokens;
+}
+
+struct fw_sender *fw_sender_create(const char *name, void *base, uint32_t buffers, const uint64_t *iovas, size_t page,
+				   uint32_t headers, uint32_t cache, int numa_node)
+{
+	struct fw_sender *sender = calloc(1, sizeof(*sender));
+
+	rte_errno = ENOMEM;
+	if (sender == NULL)
+		return NULL;
+	sender->memory = (struct fw_memory){ base, iovas, page, buffers };
+	sender->tokens = calloc(buffers, sizeof(*sender->tokens));
+	sender->done = calloc(buffers, sizeof(*sender->done));
+	if (sender->tokens != NULL && sender->done != NULL)
+		sender->headers = rte_pktmbuf_pool_create(name, headers, cache, 0, 0, numa_node);
+	if (sender->headers == NULL) {
+		fw_sender_free(sender);
+		return NULL;
+	}
+	for (uint32_t i = 0; i < buffers; i++) {
+		sender->tokens[i].shared.free_cb = note_done;
+		sender->tokens[i].shared.fcb_opaque = &sender->tokens[i];
+		sender->tokens[i].sender = sender;
+	}
+	return sender;
+}
+
+void fw_sender_free(struct fw_sender *sender)
+{
+	rte_mempool_free(sender->headers);
+	free(sender->tokens);
+	free(sender->done);
+	free(sender);
+}
+
+uint16_t fw_tx_burst(uint16_t port, uint16_t queue, struct fw_sender *sender, const struct fw_frame *frames, uint16_t count)
+{
+	struct rte_mbuf *mbufs[FW_BURST];
+	const uint16_t n = RTE_MIN(count, (uint16_t)FW_BURST);
+	uint16_t sent;
+
+	if (n == 0 || rte_pktmbuf_alloc_bulk(sender->headers, mbufs, n) != 0)
+		return 0;
+	for (uint16_t i = 0; i < n; i++) {
+		const size_t at = (size_t)frames[i].index * FW_STRIDE;
+		struct rte_mbuf_ext_shared_info *shared = &sender->tokens[frames[i].index].shared;
+
+		rte_mbuf_ext_refcnt_set(shared, 1);
+		rte_pktmbuf_attach_extbuf(mbufs[i], sender->memory.base + at, iova_of(&sender->memory, at), FW_STRIDE, shared);
+		mbufs[i]->data_off = frames[i].offset;
+		mbufs[i]->data_len = frames[i].len;
+		mbufs[i]->pkt_len = frames[i].len;
+	}
+	sent = rte_eth_tx_burst(port, queue, mbufs, n);
+	if (sent < n) {
+		const uint32_t before = sender->done_count;
+
+		rte_pktmbuf_free_bulk(mbufs + sent, n - sent);
+		/* Never handed over: not done with either. */
+		sender->done_count = before;
+	}
+	return sent;
+}
+
+uint32_t fw_sender_take_done(struct fw_sender *sender, uint32_t *indices, uint32_t max)
+{
+	const uint32_t n = RTE_MIN(max, sender->done_count);
+
+	sender->done_count -= n;
+	memcpy(indices, sender->done + sender->done_count, n * sizeof(*indices));
+	return n;
+}
+
+struct rte_mempool *fw_plain_pool(const char *name, uint32_t mbufs, int numa_node)
+{
+	return rte_pktmbuf_pool_create(name, mbufs, 0, 0, FW_STRIDE - FW_OBJECT_HEADER - sizeof(struct rte_mbuf), numa_node);
+}
+
+void fw_plain_pool_free(struct rte_mempool *pool)
+{
+	rte_mempool_free(pool);
+}
+
+/* Interrupts. */
+
+int fw_rx_interrupt_add(uint16_t port, uint16_t queue, int epoll)
+{
+	int rc;
+
+	/* Ports without interrupts accept the configuration all the same. */
+	if (rte_eth_dev_rx_intr_ctl_q_get_fd(port, queue) < 0)
+		return -ENOTSUP;
+	rc = rte_eth_dev_rx_intr_enable(port, queue);
+	if (rc != 0)
+		return rc;
+	rte_eth_dev_rx_intr_disable(port, queue);
+	return rte_eth_dev_rx_intr_ctl_q(port, queue, epoll, RTE_INTR_EVENT_ADD, NULL);
+}
+
+int fw_rx_interrupt_take(int epoll)
+{
+	struct rte_epoll_event events[16];
+
+	return rte_epoll_wait(epoll, events, 16, 0);
+}
