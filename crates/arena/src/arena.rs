@@ -322,6 +322,13 @@ impl Arena {
         self.rings_where(|s| s.from == id || s.to == id)
     }
 
+    /// Where this process has mapped all packet buffers, for drivers that hand addresses of buffers to a library; buffer i lies
+    /// `i * BUFFER_BYTES` behind it. The mapping is never taken away. `None` without the right to write packets.
+    pub fn packets_memory(&self) -> Option<std::ptr::NonNull<[u8]>> {
+        let packets = self.packets.as_ref().filter(|m| m.is_writable())?;
+        Some(std::ptr::NonNull::slice_from_raw_parts(packets.base(), packets.len()))
+    }
+
     /// A whole packet buffer in hand, to write to.
     ///
     /// # Panics

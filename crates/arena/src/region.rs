@@ -197,6 +197,11 @@ impl Mapping {
         self.len
     }
 
+    /// Whether this process may write there.
+    pub fn is_writable(&self) -> bool {
+        self.writable
+    }
+
     /// Never.
     pub fn is_empty(&self) -> bool {
         self.len == 0

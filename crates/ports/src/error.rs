@@ -188,6 +188,10 @@ pub enum PortError {
         /// The kernel's answer.
         source: Errno,
     },
+    /// A poll-mode driver.
+    #[cfg(feature = "dpdk")]
+    #[error(transparent)]
+    Dpdk(#[from] crate::dpdk::DpdkError),
     /// Shared memory for the driver's vectors cannot be had.
     #[error(transparent)]
     Region(#[from] arena::region::RegionError),

@@ -43,6 +43,42 @@ pub(crate) fn look(buffer: &[u8], at: DataRange, queue: u8, verify_checksum: boo
     }
 }
 
+/// Who takes a datagram where no kernel stands beside the driver.
+#[cfg(feature = "dpdk")]
+pub(crate) trait Recipient {
+    /// Whether a datagram to this address is for us.
+    fn takes(&self, to: SocketAddr) -> bool;
+}
+
+/// The same for a driver that has no kernel beside it: a datagram for somebody else stands as [`Standing::Elsewhere`], and what is
+/// sound and no datagram as [`Standing::Other`], with the whole frame.
+#[cfg(feature = "dpdk")]
+#[inline]
+pub(crate) fn look_alone(buffer: &[u8], at: DataRange, queue: u8, verify: bool, us: &impl Recipient) -> Seen {
+    let nothing = |standing, len| {
+        let data = DataRange { offset: at.offset, len };
+        Seen { data, peer: Address::NONE, local: Address::NONE, link: None, standing }
+    };
+    let from = usize::from(at.offset);
+    let Some(frame) = buffer.get(from..from + usize::from(at.len)) else { return nothing(Standing::Malformed, 0) };
+    match packet::parse(frame) {
+        Ok(p) if !us.takes(p.destination) => nothing(Standing::Elsewhere, 0),
+        Ok(p) if verify && !packet::verify_udp_checksum(frame, &p) => nothing(Standing::Malformed, 0),
+        Ok(p) if !p.can_be_answered() => nothing(Standing::Malformed, 0),
+        Ok(p) => Seen {
+            // Both fit: the payload lies within the frame.
+            data: DataRange { offset: at.offset + p.payload.start as u16, len: p.payload.len() as u16 },
+            peer: Address::new(p.source),
+            local: Address::new(p.destination),
+            link: Some(stored(&p.link, queue)),
+            standing: Standing::Unfiltered,
+        },
+        Err(Refused::Fragment) => nothing(Standing::Fragment, 0),
+        Err(Refused::NotIp | Refused::NotUdp | Refused::ExtensionHeader) => nothing(Standing::Other, at.len),
+        Err(_) => nothing(Standing::Malformed, 0),
+    }
+}
+
 /// Whether a frame is a datagram for `listen` (unspecified, or port 0, for any), or one of which nobody can tell: those are
 /// for rx-gateway to count.
 pub(crate) fn is_for(frame: &[u8], listen: SocketAddr) -> bool {

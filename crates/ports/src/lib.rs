@@ -7,6 +7,8 @@
 pub mod af_xdp;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "dpdk")]
+pub mod dpdk;
 mod drivers;
 mod error;
 mod ethernet;

@@ -1,0 +1,276 @@
+//! A port and its device: found, asked, configured, taken away.
+
+use super::ffi::{self, Port, PortConfig, PortInfo};
+use super::{DpdkError, Eal};
+use crate::af_xdp::MAX_MTU;
+use std::ffi::CString;
+use std::path::Path;
+
+/// Kernel drivers that leave a device to a process.
+const USER_SPACE: [&str; 3] = ["vfio-pci", "uio_pci_generic", "igb_uio"];
+/// Kernel drivers that share a device with a process.
+const SHARING: [&str; 2] = ["mlx5_core", "mlx4_core"];
+/// How often a queue that a dead process had is asked for; the kernel frees it some time after the process's end.
+const TRIES: u32 = 40;
+/// How long is waited in between.
+const BETWEEN_TRIES: std::time::Duration = std::time::Duration::from_millis(10);
+/// Where the kernel shows its devices.
+const PCI: &str = "/sys/bus/pci/devices";
+/// Mbufs that `net_af_xdp` gives to the kernel for each queue at once, however many descriptors are asked for.
+const AF_XDP_FILL: u32 = 2048;
+
+/// What a port is and does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// The device, as the configuration names it.
+    pub device: String,
+    /// The library's driver.
+    pub driver: String,
+    /// Hardware address.
+    pub mac: [u8; 6],
+    /// MTU, bytes.
+    pub mtu: u16,
+    /// Whether the device itself reads and writes the arena.
+    pub dma: bool,
+    /// Receive queues in use.
+    pub queues: u16,
+    /// Whether the port verifies checksums.
+    pub checksum: bool,
+    /// Whether the port spreads packets over its queues.
+    pub rss: bool,
+    /// Whether a sleeping stage is woken by interrupts.
+    pub interrupts: bool,
+}
+
+/// A port's link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkState {
+    /// Whether there is one.
+    pub is_up: bool,
+    /// Megabits per second; 0 or `u32::MAX`: unknown.
+    pub speed_mbps: u32,
+}
+
+/// A device of this process. Taken away when dropped.
+#[derive(Debug)]
+pub(super) struct Device {
+    pub eal: Eal,
+    pub name: String,
+    pub port: Port,
+    pub info: PortInfo,
+    removed: bool,
+}
+
+impl Device {
+    /// Finds the device and a driver for it. It is not configured yet.
+    pub fn open(eal: &Eal, name: &str) -> Result<Self, DpdkError> {
+        look_at(name)?;
+        let text = |text: &str| CString::new(text).map_err(|_| DpdkError::Text { text: text.to_owned() });
+        let (whole, short) = (text(name)?, text(short_name(name))?);
+        let mut control = eal.control();
+        if Port::find(&short).is_some() {
+            return Err(DpdkError::InUse { device: name.to_owned(), log: "this process has a port on it".to_owned() });
+        }
+        if let Err(errno) = ffi::probe(&whole) {
+            return Err(not_probed(name, errno, control.take()));
+        }
+        let reason = |reason: &str, log| DpdkError::Probe { device: name.to_owned(), reason: reason.to_owned(), log };
+        let Some(port) = Port::find(&short) else {
+            return Err(reason("the library has no port for it", control.take()));
+        };
+        let info = match port.info() {
+            Ok(info) => info,
+            Err(errno) => {
+                let _ = port.remove();
+                return Err(reason(&ffi::reason(errno), control.take()));
+            }
+        };
+        drop(control);
+        Ok(Self { eal: eal.clone(), name: name.to_owned(), port, info, removed: false })
+    }
+
+    /// The library's driver.
+    pub fn driver(&self) -> String {
+        ffi::chars(&self.info.driver)
+    }
+
+    /// Whether it reads and writes memory by itself. What stands on no bus of the machine is software.
+    pub fn does_dma(&self) -> bool {
+        ffi::chars(&self.info.bus) != "vdev"
+    }
+
+    /// Mbufs that a receive queue takes before it works.
+    pub fn first_fill(&self, descriptors: u16) -> u32 {
+        if self.driver() == "net_af_xdp" { AF_XDP_FILL } else { u32::from(descriptors) }
+    }
+
+    fn failed(&self, step: &'static str, errno: i32, log: String) -> DpdkError {
+        if errno == libc::EBUSY {
+            return DpdkError::InUse { device: self.name.clone(), log };
+        }
+        DpdkError::Port { device: self.name.clone(), step, reason: ffi::reason(errno), log }
+    }
+
+    /// A step of the port's start: its error number becomes an error that names it, with what the library wrote meanwhile.
+    pub fn run<T>(&self, step: &'static str, work: impl FnOnce() -> Result<T, i32>) -> Result<T, DpdkError> {
+        let mut control = self.eal.control();
+        work().map_err(|errno| {
+            let log = control.take();
+            self.failed(step, errno, log)
+        })
+    }
+
+    /// Sets a queue up. The kernel lets go of a dead process's queue a little after its end.
+    pub fn queue(&self, step: &'static str, work: impl Fn() -> Result<(), i32>) -> Result<(), DpdkError> {
+        let mut tries = 0;
+        loop {
+            match self.run(step, &work) {
+                Err(DpdkError::Port { .. } | DpdkError::InUse { .. }) if tries < TRIES => tries += 1,
+                result => return result,
+            }
+            std::thread::sleep(BETWEEN_TRIES);
+        }
+    }
+
+    /// Configures the port, which resets it: no buffer of a predecessor's is the device's any more.
+    pub fn configure(&self, config: &mut PortConfig, mtu: Option<u16>) -> Result<(), DpdkError> {
+        let port = self.port;
+        let (max_rx, max_tx) = (self.info.max_rx_queues, self.info.max_tx_queues);
+        if config.rx_queues > max_rx {
+            return Err(DpdkError::Queues { device: self.name.clone(), max: max_rx, want: config.rx_queues });
+        }
+        config.tx_queues = config.tx_queues.min(max_tx);
+        let now = self.run("reading the MTU", || port.mtu())?;
+        let wanted = mtu.unwrap_or(now);
+        let (min, max) = (self.info.min_mtu, self.info.max_mtu.min(MAX_MTU as u16));
+        if !(min..=max).contains(&wanted) {
+            return Err(DpdkError::Mtu { device: self.name.clone(), mtu: wanted, min, max });
+        }
+        config.mtu = wanted;
+        self.run("configuring", || port.configure(config))?;
+        if wanted != now {
+            self.run("setting the MTU", || port.set_mtu(wanted))?;
+        }
+        Ok(())
+    }
+
+    /// The link as it is now.
+    pub fn link(&self) -> Option<LinkState> {
+        let info = self.port.info().ok().filter(|_| !self.removed)?;
+        Some(LinkState { is_up: info.link_up, speed_mbps: info.speed_mbps })
+    }
+
+    /// Takes the device away; the first time alone.
+    pub fn remove(&mut self) {
+        if !std::mem::replace(&mut self.removed, true) {
+            let _control = self.eal.control();
+            // What cannot be taken away properly ends with the process.
+            let _ = self.port.remove();
+        }
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// Takes away a device whose port was forgotten, as by a process that was killed. For tests: such a process's devices are gone
+/// with it.
+pub fn remove_forgotten(eal: &Eal, device: &str) {
+    let _control = eal.control();
+    if let Some(port) = CString::new(short_name(device)).ok().and_then(|name| Port::find(&name)) {
+        let _ = port.remove();
+    }
+}
+
+/// The device without its arguments: what the library calls it.
+fn short_name(device: &str) -> &str {
+    device.split(',').next().unwrap_or(device)
+}
+
+/// Whether it is the address of a PCI device: `dddd:bb:dd.f`.
+fn is_pci(device: &str) -> bool {
+    let address = short_name(device);
+    let hex = |text: &str, len: usize| text.len() == len && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let mut parts = address.split([':', '.']);
+    let mut next = |len| parts.next().is_some_and(|part| hex(part, len));
+    next(4) && next(2) && next(2) && next(1) && address.matches(':').count() == 2
+}
+
+/// The kernel's driver of a PCI device; `None` for anything else, and without one.
+pub(super) fn kernel_driver(device: &str) -> Option<String> {
+    let link = Path::new(PCI).join(short_name(device)).join("driver");
+    is_pci(device).then(|| std::fs::read_link(link).ok()?.file_name()?.to_str().map(str::to_owned))?
+}
+
+/// What the kernel says about the device, before the library is asked.
+fn look_at(device: &str) -> Result<(), DpdkError> {
+    let name = || device.to_owned();
+    if is_pci(device) {
+        if !Path::new(PCI).join(short_name(device)).exists() {
+            return Err(DpdkError::NoPciDevice { device: name() });
+        }
+        let driver = kernel_driver(device);
+        let fit = driver.as_deref().is_some_and(|d| USER_SPACE.contains(&d) || SHARING.contains(&d));
+        return if fit {
+            Ok(())
+        } else {
+            Err(DpdkError::NotBound { device: name(), driver: driver.unwrap_or_else(|| "no driver".to_owned()) })
+        };
+    }
+    let interface = device.split(',').skip(1).find_map(|argument| argument.strip_prefix("iface="));
+    let stands_on_one = ["net_af_packet", "net_af_xdp"].iter().any(|driver| device.starts_with(driver));
+    match interface.filter(|_| stands_on_one) {
+        Some(interface) if !interface_exists(interface) => {
+            Err(DpdkError::NoInterface { device: name(), interface: interface.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// In this thread's network namespace.
+fn interface_exists(name: &str) -> bool {
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None);
+    // Without a socket nobody can tell: the driver says what it lacks.
+    socket.is_ok_and(|socket| rustix::net::netdevice::name_to_index(&socket, name).is_ok())
+}
+
+fn not_probed(name: &str, errno: i32, log: String) -> DpdkError {
+    let device = name.to_owned();
+    let unknown = errno == libc::ENODEV
+        || errno == libc::ENOENT
+        || log.contains("no driver")
+        || log.contains("Cannot find driver");
+    let in_use = errno == libc::EBUSY || log.contains("busy") || log.contains("Busy");
+    match (in_use, unknown && !is_pci(name)) {
+        (true, _) => DpdkError::InUse { device, log },
+        (_, true) => DpdkError::NoVirtualDevice { device },
+        _ => DpdkError::Probe { device, reason: ffi::reason(errno), log },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pci_addresses_are_told_from_virtual_devices() {
+        for device in ["0000:00:05.0", "0001:ff:1f.7", "0000:00:05.0,rx_vec=1"] {
+            assert!(is_pci(device), "{device}");
+        }
+        for device in ["net_null0", "00:05.0", "net_af_xdp0,iface=0000:00:05.0", "0000:00:05", "0000.00.05.0", ""] {
+            assert!(!is_pci(device), "{device}");
+        }
+        assert_eq!(short_name("net_tap0,iface=x"), "net_tap0");
+    }
+
+    #[test]
+    fn what_is_not_there_is_said_before_the_library_is_asked() {
+        let error = |device: &str| look_at(device).unwrap_err().to_string();
+        assert!(error("fffe:00:00.0").contains("no PCI device fffe:00:00.0"));
+        assert!(error("net_af_packet0,iface=flumeway-none").contains("no interface flumeway-none"));
+        assert!(look_at("net_null0").is_ok());
+    }
+}

@@ -1,0 +1,186 @@
+//! What can go wrong with a poll-mode driver, and what to do about it.
+
+/// Why a poll-mode driver does not work. `log`: the last that the library wrote about it.
+#[derive(Debug, thiserror::Error)]
+pub enum DpdkError {
+    /// A second environment.
+    #[error("dpdk: the environment of this process is up already; a process has one (a mistake of this program)")]
+    Twice,
+    /// A name with a byte that no C string holds.
+    #[error("dpdk: {text:?} holds a zero byte; write it without, in [dpdk]")]
+    Text {
+        /// The name.
+        text: String,
+    },
+    /// The library that is loaded is not the one that this program was built with.
+    #[error(
+        "dpdk: this program was built with libdpdk {built}, and {found} is loaded; install the release that it was built with, or \
+         build it again"
+    )]
+    Library {
+        /// Release of the headers.
+        built: String,
+        /// Release of the library.
+        found: String,
+    },
+    /// The library has no memory of its own.
+    #[error(
+        "dpdk: no free hugepages ({log}); reserve some: sysctl -w vm.nr_hugepages=N (each dpdk process needs about 64 of 2 MiB, \
+         beside the arena's), or write driver = \"udp\""
+    )]
+    NoHugePages {
+        /// What the library says.
+        log: String,
+    },
+    /// The environment does not come up.
+    #[error("dpdk: the environment cannot be initialised: {log}; look at [dpdk] eal_args and eal_memory_mib")]
+    Eal {
+        /// What the library says.
+        log: String,
+    },
+    /// There is no such PCI device.
+    #[error("dpdk: there is no PCI device {device}; `lspci -D` lists those that there are: correct [dpdk] rx or tx")]
+    NoPciDevice {
+        /// Its address.
+        device: String,
+    },
+    /// A kernel driver has the device, or none.
+    #[error(
+        "dpdk: {device} is bound to {driver}; bind it to vfio-pci or uio_pci_generic: deploy/host-setup bind {device} (the kernel \
+         has no interface of it then)"
+    )]
+    NotBound {
+        /// Its address.
+        device: String,
+        /// The kernel's driver, or `no driver`.
+        driver: String,
+    },
+    /// Somebody else drives it.
+    #[error(
+        "dpdk: {device} is in use by another process: {log}; stop that one (for a vdev `ss --xdp -p` or `ss --packet -p` names it)"
+    )]
+    InUse {
+        /// The device.
+        device: String,
+        /// What the library says.
+        log: String,
+    },
+    /// The library knows no such virtual device.
+    #[error(
+        "dpdk: the library has no driver for {device} (known for this: net_af_packet, net_af_xdp, net_null, net_tap); correct [dpdk] rx \
+         or tx, or install the driver (Debian: librte-net-…)"
+    )]
+    NoVirtualDevice {
+        /// The device.
+        device: String,
+    },
+    /// A virtual device stands on an interface that is not there.
+    #[error(
+        "dpdk: {device}: there is no interface {interface}; `ip link` lists those that there are: correct [dpdk] rx or tx"
+    )]
+    NoInterface {
+        /// The device.
+        device: String,
+        /// The interface.
+        interface: String,
+    },
+    /// The device cannot be driven.
+    #[error("dpdk: {device} cannot be opened: {reason}: {log}")]
+    Probe {
+        /// The device.
+        device: String,
+        /// The error number's text.
+        reason: String,
+        /// What the library says.
+        log: String,
+    },
+    /// A step of the port's start failed.
+    #[error("dpdk: {device}: {step}: {reason}: {log}")]
+    Port {
+        /// The device.
+        device: String,
+        /// What was done.
+        step: &'static str,
+        /// The error number's text.
+        reason: String,
+        /// What the library says.
+        log: String,
+    },
+    /// Too many queues.
+    #[error("dpdk: {device} has {max} receive queues, and [dpdk] queues = {want}; write at most {max}")]
+    Queues {
+        /// The device.
+        device: String,
+        /// Its queues.
+        max: u16,
+        /// Queues that were wanted.
+        want: u16,
+    },
+    /// Packets would not fit.
+    #[error("dpdk: {device} takes an MTU of {min} to {max} bytes here, and {mtu} is set; correct [dpdk] mtu")]
+    Mtu {
+        /// The device.
+        device: String,
+        /// The MTU that is set.
+        mtu: u16,
+        /// Smallest.
+        min: u16,
+        /// Largest that the device takes and a buffer holds.
+        max: u16,
+    },
+    /// The port has no interrupts.
+    #[error("dpdk: {device} has no receive interrupts; write [dpdk] idle = \"auto\" or \"sleep\"")]
+    NoInterrupts {
+        /// The device.
+        device: String,
+    },
+    /// This process cannot write packets.
+    #[error("dpdk: this process has no packet buffers mapped; supervisor and stage are of different releases")]
+    NoPackets,
+    /// The arena is not on hugepages.
+    #[error(
+        "dpdk: {device} reads and writes the arena itself, and the arena is not on hugepages; write [arena] hugepages = \"require\", and \
+         reserve them: sysctl -w vm.nr_hugepages=N"
+    )]
+    OrdinaryPages {
+        /// The device.
+        device: String,
+    },
+    /// Physical addresses are hidden.
+    #[error(
+        "dpdk: the kernel does not tell this process physical addresses, which {device} needs under UIO; give it CAP_SYS_ADMIN, or bind \
+         the device to vfio-pci"
+    )]
+    NoPhysicalAddress {
+        /// The device.
+        device: String,
+    },
+    /// The pool cannot be made.
+    #[error("dpdk: the pool over the arena cannot be made: {reason}: {log}; raise [dpdk] eal_memory_mib")]
+    Pool {
+        /// The error number's text.
+        reason: String,
+        /// What the library says.
+        log: String,
+    },
+    /// A pool that is not what was asked for.
+    #[error(
+        "dpdk: the pool's buffers do not lie where the arena's do: this release of the library lays them out differently; use one of \
+         22.11 to 24.11"
+    )]
+    PoolLayout,
+    /// A system call failed.
+    #[error("dpdk: {call}: {source}")]
+    System {
+        /// The call.
+        call: &'static str,
+        /// The kernel's answer.
+        source: rustix::io::Errno,
+    },
+}
+
+impl DpdkError {
+    pub(super) fn system(call: &'static str) -> impl Fn(rustix::io::Errno) -> Self {
+        move |source| Self::System { call, source }
+    }
+}

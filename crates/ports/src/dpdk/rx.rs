@@ -1,0 +1,516 @@
+//! Receiving: buffers go into a pool that lies over the arena, and come out of the device's queues with a packet in them.
+//!
+//! The device, or its driver, takes buffers from the pool whenever it likes: which of the two has one is not told apart, and the
+//! owner word of both is the device's. Of what was taken and not recorded when this process dies, only the number can be told.
+
+use super::device::Device;
+use super::ffi::{self, BURST, Packet, Pool, PortConfig};
+use super::idle::Waiter;
+use super::memory::Packets;
+use super::statistics::{PortStatistics, Statistics, interface_received};
+use super::{DeviceInfo, DpdkError, Eal, Idle};
+use crate::ethernet::{Recipient, Seen, look_alone};
+use crate::{DeviceCounts, PortError, Received, Refound, RxPort, StartTimes};
+use arena::descriptor::{DataRange, Table};
+use arena::device::Posted;
+use arena::killpoint::{KillPoint, reach};
+use arena::{Arena, Held, Me, OwnerId};
+use std::ffi::CString;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+/// Between a buffer's mbuf and its headroom: with it an untagged IPv4 datagram's payload begins at a multiple of 64 bytes.
+const PRIVATE_BYTES: u16 = 22;
+/// Fewest packets of a call.
+const LEAST_BURST: usize = 4;
+/// Buffers beside those that wait in the device's queues, in bursts: what a turn takes before the next offer.
+const SPARE_BURSTS: u32 = 8;
+/// Whose word a buffer has that is in the pool or in any queue of the port.
+const DEVICE: OwnerId = OwnerId::device_rx(0);
+
+/// Which datagrams are ours.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Our addresses; none: any.
+    pub addresses: Vec<IpAddr>,
+    /// Our UDP port; 0: any.
+    pub port: u16,
+}
+
+impl Recipient for Filter {
+    #[inline]
+    fn takes(&self, to: SocketAddr) -> bool {
+        (self.port == 0 || to.port() == self.port) && (self.addresses.is_empty() || self.addresses.contains(&to.ip()))
+    }
+}
+
+/// What earlier incarnations left in the books, for [`DeviceCounts::lost`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Before {
+    /// What [`DpdkRx::link_base`] was; none: this is the first.
+    pub link_base: Option<u64>,
+    /// Packets recorded so far.
+    pub packets: u64,
+    /// Packets counted as lost so far.
+    pub lost: u64,
+}
+
+/// How the receiving side works.
+#[derive(Clone, Debug)]
+pub struct RxOptions {
+    /// PCI address, or virtual device with its arguments.
+    pub device: String,
+    /// Receive queues; more than one take turns, and the port spreads packets over them.
+    pub queues: u16,
+    /// Entries of each.
+    pub descriptors: u16,
+    /// Most packets of one call to the driver.
+    pub burst: usize,
+    /// Buffers that the pool keeps at hand beside its common store; 0: none.
+    pub cache: u32,
+    /// Largest IP packet; none: as the port has it.
+    pub mtu: Option<u16>,
+    /// Whether frames to other hardware addresses are taken in.
+    pub promiscuous: bool,
+    /// Whether UDP checksums are verified in software, where the port has not done so.
+    pub verify_checksums: bool,
+    /// Whether the port verifies checksums, if it can.
+    pub offloads: bool,
+    /// How a stage without work waits.
+    pub idle: Idle,
+    /// Its first sleep without interrupts, microseconds.
+    pub idle_sleep_us: u32,
+    /// Which datagrams are ours.
+    pub filter: Filter,
+    /// Most buffers that may be with the device.
+    pub depth: u32,
+    /// What earlier incarnations left.
+    pub before: Before,
+}
+
+/// The receiving side of a port.
+#[derive(Debug)]
+pub struct DpdkRx {
+    // Dropped in this order: the port before the buffers that it receives into.
+    device: Device,
+    pool: Pool,
+    arena: Arena,
+    table: Table<'static>,
+    me: Me,
+    home: Range<u32>,
+    options: RxOptions,
+    config: PortConfig,
+    info: DeviceInfo,
+    waiter: Waiter,
+    packets: Vec<Packet>,
+    /// Numbers on their way into the pool.
+    numbers: Vec<u32>,
+    /// On their way into the pool.
+    offered: Vec<Held>,
+    started: bool,
+    /// Withdrawn: the device is gone.
+    closed: bool,
+    /// Why the port did not start at the last offer.
+    not_started: Option<DpdkError>,
+    next_queue: u16,
+    /// Packets of the next call.
+    burst: usize,
+    /// Buffers with the device, and how many may be.
+    posted: u32,
+    depth: u32,
+    /// Of them, as many may wait in queues.
+    in_queues: u32,
+    position: u32,
+    faults: u64,
+    statistics: Statistics,
+    link_base: Option<u64>,
+    lost: u64,
+    start_us: u64,
+}
+
+impl DpdkRx {
+    /// Finds the device, configures it, and lays its pool over the gateway's buffers; all are out of the pool. The predecessor is
+    /// dead. Packets come from the first offer on that brings enough buffers.
+    ///
+    /// # Errors
+    /// [`PortError::Dpdk`] with the cause and a remedy; nothing is left behind.
+    pub fn open(eal: &Eal, options: &RxOptions, arena: &Arena, me: Me) -> Result<Self, PortError> {
+        let start = Instant::now();
+        let received = interface_received(&options.device);
+        let device = Device::open(eal, &options.device)?;
+        let mut config = PortConfig {
+            rx_queues: options.queues.max(1),
+            // Some drivers demand as many as receive queues.
+            tx_queues: options.queues.max(1),
+            mtu: 0,
+            rss: options.queues > 1,
+            checksum: options.offloads,
+            interrupts: options.idle != Idle::Sleep,
+        };
+        let mut memory = Packets::of(arena)?;
+        if device.does_dma() {
+            memory.open_to(&device)?;
+        }
+        device.configure(&mut config, options.mtu)?;
+        let home = arena.geometry().home_range(me.id);
+        let pool = Self::pool(&device, &memory, &home, options)?;
+        let waiter = Waiter::new(options.idle_sleep_us)?;
+        let in_queues = device.first_fill(options.descriptors) * u32::from(config.rx_queues);
+        let spare = options.cache + SPARE_BURSTS * options.burst as u32;
+        let depth = (in_queues + spare).min(options.depth).min(home.len() as u32);
+        let burst = options.burst.clamp(1, BURST);
+        let info = Self::describe(&device, &config);
+        let (link_base, lost) = books(received, options.before);
+        Ok(Self {
+            device,
+            pool,
+            arena: arena.clone(),
+            table: arena.table(),
+            me,
+            home,
+            options: options.clone(),
+            config,
+            info,
+            waiter,
+            packets: vec![Packet::default(); BURST],
+            numbers: Vec::with_capacity(depth as usize),
+            offered: Vec::with_capacity(depth as usize),
+            started: false,
+            closed: false,
+            not_started: None,
+            next_queue: 0,
+            burst: burst.min(LEAST_BURST),
+            posted: 0,
+            depth,
+            in_queues,
+            position: 0,
+            faults: 0,
+            statistics: Statistics::default(),
+            link_base,
+            lost,
+            start_us: start.elapsed().as_micros() as u64,
+        })
+    }
+
+    fn pool(device: &Device, memory: &Packets, home: &Range<u32>, options: &RxOptions) -> Result<Pool, DpdkError> {
+        let name = pool_name("fw-rx");
+        let node = device.info.numa_node;
+        let mut control = device.eal.control();
+        let pool = Pool::create(&name, memory.stretch(home), PRIVATE_BYTES, options.cache, node);
+        let mut pool = pool.map_err(|errno| DpdkError::Pool { reason: ffi::reason(errno), log: control.take() })?;
+        let mut all = vec![0; home.len()];
+        let taken = pool.take_out(&mut all);
+        all.sort_unstable();
+        let each_once = all.iter().enumerate().all(|(n, number)| *number as usize == n);
+        if taken == home.len() && each_once && pool.available() == 0 && pool.is_sound() {
+            Ok(pool)
+        } else {
+            Err(DpdkError::PoolLayout)
+        }
+    }
+
+    fn describe(device: &Device, config: &PortConfig) -> DeviceInfo {
+        DeviceInfo {
+            device: device.name.clone(),
+            driver: device.driver(),
+            mac: device.info.mac,
+            mtu: config.mtu,
+            dma: device.does_dma(),
+            queues: config.rx_queues,
+            checksum: config.checksum,
+            rss: config.rss,
+            interrupts: false,
+        }
+    }
+
+    /// Sets the queues up and starts the port. The pool has buffers.
+    fn start(&mut self) -> Result<(), DpdkError> {
+        let (port, device) = (self.device.port, &self.device);
+        let (rx, tx) = device.run("asking for descriptors", || port.adjust(self.options.descriptors, 64))?;
+        for queue in 0..self.config.rx_queues {
+            device.queue("setting up a receive queue", || port.rx_queue(queue, rx, &self.pool))?;
+        }
+        for queue in 0..self.config.tx_queues {
+            device.queue("setting up a send queue", || port.tx_queue(queue, tx))?;
+        }
+        device.run("starting", || port.start())?;
+        if self.options.promiscuous {
+            device.run("setting promiscuous mode", || port.promiscuous())?;
+        }
+        if self.config.interrupts {
+            self.info.interrupts = self.waiter.use_interrupts(port, self.config.rx_queues)?;
+        }
+        if self.options.idle == Idle::Interrupt && !self.waiter.has_interrupts() {
+            return Err(DpdkError::NoInterrupts { device: device.name.clone() });
+        }
+        Ok(())
+    }
+
+    /// Starts the port if it has not been. With too few buffers it is tried again at the next offer.
+    fn start_if_possible(&mut self) {
+        if self.started || self.closed || self.posted < self.in_queues.min(self.depth) && self.needs_all() {
+            return;
+        }
+        let start = Instant::now();
+        match self.start() {
+            Ok(()) => (self.started, self.not_started) = (true, None),
+            Err(error) => self.not_started = Some(error),
+        }
+        self.start_us += start.elapsed().as_micros() as u64;
+    }
+
+    /// Whether the driver takes its queues' buffers all at once.
+    fn needs_all(&self) -> bool {
+        self.info.driver == "net_af_xdp"
+    }
+
+    /// What the port is.
+    pub fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    /// Whether the link is up, and how fast; `None` without a device.
+    pub fn link_state(&self) -> Option<super::LinkState> {
+        self.device.link()
+    }
+
+    /// What the port counts.
+    pub fn statistics(&mut self) -> PortStatistics {
+        if self.closed { self.statistics.last() } else { self.statistics.get(self.device.port) }
+    }
+
+    /// Packets that the kernel's interface under the device had received when there was none of this pipeline's; to be kept for the
+    /// next incarnation. `None` where nobody counts.
+    pub fn link_base(&self) -> Option<u64> {
+        self.link_base
+    }
+
+    /// Buffers that the device has and that hold no packet yet, as far as they are in the pool.
+    pub fn available(&self) -> u32 {
+        self.pool.available()
+    }
+
+    /// Takes a burst of one queue; returns how many packets came.
+    #[inline]
+    fn take(&mut self, queue: u16, out: &mut Vec<Received>, most: usize) -> usize {
+        let n = self.device.port.receive(queue, &mut self.pool, &mut self.packets[..most]);
+        for packet in &self.packets[..n] {
+            let index = self.home.start.wrapping_add(packet.index);
+            let claimed = (packet.index < self.home.len() as u32).then(|| self.table.claim(index, DEVICE, self.me));
+            let Some(held) = claimed.flatten() else {
+                self.faults += 1;
+                continue;
+            };
+            self.posted = self.posted.saturating_sub(1);
+            let at = DataRange { offset: packet.offset, len: packet.len };
+            let verify = self.options.verify_checksums && packet.flags & ffi::GOOD_CHECKSUM == 0;
+            let damaged = packet.flags & (ffi::BAD_CHECKSUM | ffi::SEGMENTED) != 0;
+            let bytes = if damaged { &[] } else { self.arena.packet(&held) };
+            let Seen { data, peer, local, link, standing } =
+                look_alone(bytes, at, queue as u8, verify, &self.options.filter);
+            self.position = self.position.wrapping_add(1);
+            out.push(Received { held, data, peer, local, link, position: self.position, standing });
+        }
+        n
+    }
+
+    /// How many packets may be asked for: the driver takes as many new buffers, and one that finds none drops a packet.
+    #[inline]
+    fn most(&self, wanted: usize) -> usize {
+        let wanted = wanted.min(self.burst);
+        let surely = self.posted.saturating_sub(self.in_queues) as usize;
+        if surely >= wanted { wanted } else { wanted.min(self.pool.available() as usize) }
+    }
+}
+
+/// The base for later incarnations, and what was lost until now. Both are exact where the kernel counts what reached the port.
+fn books(received: Option<u64>, before: Before) -> (Option<u64>, u64) {
+    let Some(received) = received else { return (None, 0) };
+    let known = before.packets.wrapping_add(before.lost);
+    match before.link_base {
+        Some(base) => (Some(base), received.saturating_sub(base).saturating_sub(known)),
+        None => (Some(received.saturating_sub(known)), 0),
+    }
+}
+
+/// A name that no other pool of this process has.
+pub(super) fn pool_name(kind: &str) -> CString {
+    static NEXT: std::sync::Mutex<u32> = std::sync::Mutex::new(0);
+    let mut next = NEXT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    *next += 1;
+    CString::new(format!("{kind}-{next}")).unwrap_or_default()
+}
+
+impl RxPort for DpdkRx {
+    /// What waited in the device is lost, and what had been taken cannot be told from free buffers.
+    fn refind(&mut self, _: &mut Vec<Refound>) {}
+
+    /// The device was reset when the port was opened: nothing is with it any more.
+    fn take_unposted(&mut self, free: &mut Vec<Held>) {
+        free.extend(self.home.clone().filter_map(|index| self.table.claim(index, DEVICE, self.me)));
+        self.posted = 0;
+    }
+
+    fn capacity(&self) -> usize {
+        self.depth as usize
+    }
+
+    fn wants(&self) -> usize {
+        if self.closed { 0 } else { self.depth.saturating_sub(self.posted) as usize }
+    }
+
+    fn offer(&mut self, _: &Arena, free: &mut Vec<Held>) {
+        let n = self.wants().min(free.len());
+        if n > 0 {
+            self.offered.extend(free.drain(free.len() - n..));
+            // Buffers of another gateway's home have no mbuf here.
+            let foreign = self.offered.iter().any(|held| !self.home.contains(&held.index()));
+            if foreign {
+                let home = &self.home;
+                free.extend(self.offered.extract_if(.., |held| !home.contains(&held.index())));
+            }
+            for held in &self.offered {
+                self.table.post(held, DEVICE, self.me, Posted { position: 0, last: false });
+            }
+            reach(KillPoint::DeviceNamed);
+            self.posted += self.offered.len() as u32;
+            self.pool.put(self.home.start, &mut self.offered, &mut self.numbers);
+            reach(KillPoint::DevicePosted);
+        }
+        self.start_if_possible();
+    }
+
+    fn receive(&mut self, out: &mut Vec<Received>, max: usize) -> Result<usize, PortError> {
+        if !self.started {
+            return match self.not_started.take() {
+                Some(error) if self.posted >= self.depth => Err(error.into()),
+                _ => Ok(0),
+            };
+        }
+        let slept = self.waiter.disarm(self.device.port);
+        let max = max.min(out.capacity() - out.len());
+        let (count, first) = (self.config.rx_queues, self.next_queue);
+        self.next_queue = if first + 1 < count { first + 1 } else { 0 };
+        let before = out.len();
+        for n in 0..count {
+            let queue = if first + n < count { first + n } else { first + n - count };
+            loop {
+                let most = self.most(max - (out.len() - before));
+                if most == 0 {
+                    break;
+                }
+                let got = self.take(queue, out, most);
+                // The burst follows the depth of the queue: long bursts where packets wait, short ones else.
+                if got == most {
+                    self.burst = (self.burst * 2).min(self.options.burst.min(BURST));
+                    continue;
+                }
+                if got < most / 2 {
+                    self.burst = (self.burst / 2).max(LEAST_BURST);
+                }
+                break;
+            }
+        }
+        let got = out.len() - before;
+        self.waiter.learn(slept, got > 0);
+        if got > 0 {
+            reach(KillPoint::Received);
+        }
+        Ok(got)
+    }
+
+    /// A word that names this stage is all the record that there is.
+    fn recorded(&mut self, _: u32) {}
+
+    fn take_faults(&mut self) -> u64 {
+        std::mem::take(&mut self.faults)
+    }
+
+    /// The device goes, so that the successor can have it; everything that was with it comes back.
+    fn withdraw(&mut self, free: &mut Vec<Held>) {
+        if !std::mem::replace(&mut self.closed, true) {
+            self.statistics.get(self.device.port);
+            self.started = false;
+            self.device.remove();
+        }
+        self.take_unposted(free);
+    }
+
+    fn readable(&self) -> BorrowedFd<'_> {
+        self.waiter.arm(self.device.port)
+    }
+
+    fn dropped(&mut self) -> u64 {
+        let s = self.statistics();
+        s.missed + s.receive_errors
+    }
+
+    fn link_address(&self) -> Option<[u8; 6]> {
+        Some(self.info.mac)
+    }
+
+    fn device_counts(&mut self) -> Option<DeviceCounts> {
+        let s = self.statistics();
+        Some(DeviceCounts { missed: s.missed, errors: s.receive_errors, no_mbuf: s.no_mbuf, lost: self.lost })
+    }
+
+    fn start_times(&self) -> Option<StartTimes> {
+        Some(StartTimes { eal_init_us: self.device.eal.init_us(), port_start_us: self.start_us })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Standing;
+
+    #[test]
+    fn datagrams_are_ours_by_address_and_port() {
+        let us = Filter { addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()], port: 9000 };
+        let takes = |filter: &Filter, to: &str| filter.takes(to.parse().unwrap());
+        assert!(takes(&us, "192.0.2.1:9000") && takes(&us, "[2001:db8::1]:9000"));
+        assert!(!takes(&us, "192.0.2.2:9000") && !takes(&us, "192.0.2.1:9001"));
+        assert!(takes(&Filter::default(), "192.0.2.2:1"));
+    }
+
+    #[test]
+    fn frames_that_no_kernel_takes_are_told_apart() {
+        let us = Filter { addresses: vec!["192.0.2.1".parse().unwrap()], port: 9000 };
+        let mut buffer = vec![0; 4096];
+        let look = |bytes: &[u8], us: &Filter| -> Seen {
+            let at = DataRange { offset: 0, len: bytes.len() as u16 };
+            look_alone(bytes, at, 3, true, us)
+        };
+        let mut arp = [0xff; 42];
+        arp[12..14].copy_from_slice(&[8, 6]);
+        assert_eq!((look(&arp, &us).standing, look(&arp, &us).data.len), (Standing::Other, 42));
+        assert_eq!(look(&arp[..10], &us).standing, Standing::Malformed);
+        let path = wire::packet::Path {
+            link: wire::packet::Link { peer_mac: [2; 6], local_mac: [4; 6], tags: [None; 2] },
+            from: "192.0.2.9:5".parse().unwrap(),
+            to: "192.0.2.1:9000".parse().unwrap(),
+            hops: 64,
+            identification: 0,
+        };
+        let at = wire::packet::write_headers(&mut buffer, 384..394, &path).unwrap();
+        let seen = look(&buffer[at.clone()], &us);
+        assert_eq!((seen.standing, seen.data.len, seen.link.unwrap().queue), (Standing::Unfiltered, 10, 3));
+        assert_eq!(look(&buffer[at.clone()], &Filter { port: 1, ..us.clone() }).standing, Standing::Elsewhere);
+        buffer[390] ^= 1;
+        assert_eq!(look(&buffer[at], &us).standing, Standing::Malformed, "its checksum");
+    }
+
+    #[test]
+    fn losses_are_what_the_interface_has_and_the_books_have_not() {
+        let first = books(Some(1000), Before::default());
+        assert_eq!(first, (Some(1000), 0));
+        let before = Before { link_base: first.0, packets: 90, lost: 0 };
+        assert_eq!(books(Some(1100), before), (Some(1000), 10));
+        assert_eq!(books(Some(1150), Before { packets: 135, lost: 10, ..before }), (Some(1000), 5));
+        assert_eq!(books(None, before), (None, 0));
+        // A pipeline that begins to count late.
+        assert_eq!(books(Some(1100), Before { link_base: None, packets: 90, lost: 3 }), (Some(1007), 0));
+    }
+}
