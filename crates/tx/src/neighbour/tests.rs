@@ -6,14 +6,14 @@ mod world;
 use crate::Tx;
 use ::stage::{Context, Stage};
 use arena::counters::TxCounter;
-use arena::descriptor::{DataRange, Fate, FateKind};
+use arena::descriptor::{DataRange, Fate, FateKind, Table};
 use arena::device::Posted;
 use arena::frame::make_answer;
 use arena::meta::{Address, FrameMeta, Link};
 use arena::reclaim::{Marks, reclaim};
 use arena::record::Place;
 use arena::topology::{RX, RingKind, TX};
-use arena::{Held, Me, OwnerId, StageKind, Table};
+use arena::{Held, Me, OwnerId, StageKind};
 use ports::{Datagram, PortError, Reaped, Route, SendOutcome, Sent, TxPort};
 use std::cell::RefCell;
 use std::fs::File;
@@ -51,7 +51,9 @@ impl TxPort for FakePort {
 
     fn take_unconfirmed(&mut self, heads: &mut Vec<Held>) {
         let all = std::mem::take(&mut self.seen.borrow_mut().unconfirmed);
-        heads.extend(all.into_iter().filter_map(|head| self.table.complete(head, DEVICE, self.me)).map(|(head, _)| head));
+        heads.extend(
+            all.into_iter().filter_map(|head| self.table.complete(head, DEVICE, self.me)).map(|(head, _)| head),
+        );
     }
 
     fn posts(&self) -> bool {
@@ -157,7 +159,7 @@ impl Rig {
     fn answer(&self, index: u32) {
         let (world, me) = (&self.world, Me { id: RX, incarnation: 1 });
         let mut held = world.arena.table().take(index, me).expect("a buffer");
-        let frame = &mut world.arena.packet_mut(&mut held)[usize::from(AT.offset)..];
+        let frame = &mut self.cx.arena.packet_mut(&mut held)[usize::from(AT.offset)..];
         frame[..6].copy_from_slice(&LINK.peer_mac);
         frame[6..12].copy_from_slice(&LINK.local_mac);
         world.descriptor(index).reset();
@@ -211,7 +213,10 @@ fn an_answer_goes_out_in_the_ports_name_and_home() {
     assert_eq!((rig.sent(), rig.came_home()), (vec![FRAME], vec![5]));
     assert!(rig.world.descriptor(5).is_answer(), "no fate is laid on it");
     assert_eq!((rig.count(TxCounter::LinkAnswers), rig.count(TxCounter::LinkRefused)), (1, 0));
-    assert_eq!((rig.count(TxCounter::Frames), rig.count(TxCounter::Datagrams), rig.count(TxCounter::FoundSent)), (0, 0, 0));
+    assert_eq!(
+        (rig.count(TxCounter::Frames), rig.count(TxCounter::Datagrams), rig.count(TxCounter::FoundSent)),
+        (0, 0, 0)
+    );
     let ledger = rig.world.arena.ledger(1);
     assert!(ledger.balanced() && ledger.received == 0, "{ledger:?}");
 }
@@ -220,7 +225,9 @@ fn an_answer_goes_out_in_the_ports_name_and_home() {
 fn what_a_port_does_with_answers() {
     let mut rig = Rig::new(true);
     for (n, (outcome, sent, home, refused)) in
-        [(SendOutcome::Failed, 0, 1, 1), (SendOutcome::Sent, 1, 1, 1), (SendOutcome::Later, 0, 0, 1)].into_iter().enumerate()
+        [(SendOutcome::Failed, 0, 1, 1), (SendOutcome::Sent, 1, 1, 1), (SendOutcome::Later, 0, 0, 1)]
+            .into_iter()
+            .enumerate()
     {
         rig.seen.borrow_mut().outcome = Some(outcome);
         rig.answer(5 + n as u32);
@@ -291,13 +298,17 @@ fn a_death_with_answers_in_hand() {
         home.sort_unstable();
         assert_eq!((home, rig.sent().len()), (vec![5, 6], 0), "{outcome:?}");
         assert_eq!(rig.count(TxCounter::LinkRefused), if outcome.is_none() { 0 } else { 2 });
-        assert_eq!((rig.count(TxCounter::SentUnconfirmed), rig.count(TxCounter::Frames)), (0, 0), "they are no replies");
+        assert_eq!(
+            (rig.count(TxCounter::SentUnconfirmed), rig.count(TxCounter::Frames)),
+            (0, 0),
+            "they are no replies"
+        );
     }
 }
 
 #[test]
 fn a_reply_that_nobody_saw_go_counts_as_answered() {
-    let mut rig = Rig::new(true);
+    let rig = Rig::new(true);
     rig.dropped(9, Some(LINK));
     rig.world.descriptor(9).reset();
     let table = rig.world.arena.table();
