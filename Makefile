@@ -3,13 +3,21 @@
 CARGO ?= cargo
 TARGET ?= $(or $(CARGO_TARGET_DIR),target)
 STAGES := rx-gateway preprocess infer tx
-KILL_FEATURES := $(foreach s,$(STAGES),$(s)/killpoints)
 
-.PHONY: help demo test build kill-builds unit lint deny deps bench-baseline bench-ring bench-xdp deps-run clean fuzz \
+# DPDK is built in where its development files are: looked for when it is needed, after `make deps`. `make build DPDK=` leaves it out.
+DPDK ?= $(shell pkg-config --exists libdpdk 2>/dev/null && echo yes)
+DPDK_STAGES = $(if $(DPDK),rx-gateway/dpdk tx/dpdk)
+DPDK_TESTS = $(if $(DPDK),$(DPDK_STAGES) ports/dpdk integration-tests/dpdk)
+WITH_DPDK_STAGES = $(if $(DPDK_STAGES),--features "$(DPDK_STAGES)")
+WITH_DPDK = $(if $(DPDK_TESTS),--features "$(DPDK_TESTS)")
+KILL_FEATURES = $(foreach s,$(STAGES),$(s)/killpoints) $(DPDK_STAGES)
+
+.PHONY: help all demo test build kill-builds unit lint deny deps bench-baseline bench-ring bench-xdp deps-run clean fuzz \
 	bpf proof threads loom shuttle sanitize asan valgrind killstep soak seeded-bugs miri
 
 help:
 	@echo "make demo            build, run the demonstration: frames over UDP, kill -9 of a stage halfway"
+	@echo "make all             build everything, DPDK too where pkg-config finds it (make all DPDK= leaves it out)"
 	@echo "make test            everything: lints, unit tests, tests through the real binaries"
 	@echo "make bench-baseline  Flumeway against a synchronous one-process server"
 	@echo "make loom, shuttle   the ring's scenarios under two model checkers (LOOM_MAX_PREEMPTIONS=6, PROOF_RUNS=20000)"
@@ -26,9 +34,11 @@ help:
 demo: deps-run build
 	$(TARGET)/release/flumeway demo
 
+all: deps-run build
+
 # All binaries that users run.
 build:
-	$(CARGO) build --release --workspace --bins
+	$(CARGO) build --release --workspace --bins $(WITH_DPDK_STAGES)
 
 # The stages with named kill points, kept apart from everything else.
 kill-builds:
@@ -39,6 +49,7 @@ kill-builds:
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(if $(WITH_DPDK),$(CARGO) clippy -p dpdk-sys -p ports -p rx-gateway -p tx -p integration-tests --all-targets $(WITH_DPDK) -- -D warnings)
 	$(CARGO) clippy -p arena --all-targets --features simulated-death,seeded-bugs -- -D warnings
 	$(CARGO) clippy -p benches --all-targets --features peers -- -D warnings
 
@@ -49,7 +60,7 @@ deny:
 
 test: deps lint build kill-builds deny
 	@rm -rf $(TARGET)/reports
-	$(CARGO) test --workspace --no-fail-fast
+	$(CARGO) test --workspace --no-fail-fast $(WITH_DPDK)
 	@cat $(TARGET)/reports/*
 	$(MAKE) proof LOOM_MAX_PREEMPTIONS=5 PROOF_RUNS=5000 KILLSTEP_BUDGET_S=60 SECONDS=10
 
@@ -119,6 +130,9 @@ bench-baseline: deps build
 # The peer that is no crate; half a minute to install.
 BENCH_PACKAGES := libdpdk-dev
 
+# For the bindings, and the program that receive rates are compared with.
+DPDK_PACKAGES := libdpdk-dev libclang1-14 clang-14 dpdk
+
 # What cannot be installed is a row of the table that says so, and a failure in the end.
 bench-ring:
 	-@deploy/deps.sh $(BENCH_PACKAGES)
@@ -132,7 +146,7 @@ bench-xdp: deps build
 # Namespaces and links for tests, kernel headers for the programs in benches/xdp.
 NET_PACKAGES := iproute2 ethtool libc6-dev python3-minimal
 deps:
-	@deploy/deps.sh valgrind clang-14 $(BENCH_PACKAGES) $(NET_PACKAGES)
+	@deploy/deps.sh valgrind $(DPDK_PACKAGES) $(NET_PACKAGES)
 
 # Enough to build and run.
 deps-run:
