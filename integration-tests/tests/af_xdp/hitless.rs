@@ -195,3 +195,14 @@ fn a_killed_supervisor_leaves_nothing_attached_and_the_next_one_starts() {
         report("xdp-supervisor", &format!("the stages ended {} ms later\n", began.elapsed().as_millis()));
     }
 }
+
+#[test]
+fn nothing_is_attached_when_stop_answers() {
+    let Some(net) = Net::or_skip("xdp-stop", Options::default()) else { return };
+    let pipeline = Wanted::default().start(&net, "stop");
+    assert_eq!(net.attachments(Side::Pipeline).len(), 1);
+    let answer = pipeline.order(&serde_json::json!({"command": "stop"}));
+    // No waiting here: whoever was told may use the interface for something else.
+    assert_eq!(net.attachments(Side::Pipeline), [], "{answer}");
+    assert_eq!(answer["clean"], true, "{answer}");
+}
