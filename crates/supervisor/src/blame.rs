@@ -101,6 +101,12 @@ mod tests {
         arena.page(dead.id).unwrap().set_current(10, seq);
         arena.table().get(10).unwrap().set_fate(Fate { kind: FateKind::Dropped, reason: 1 });
         assert_eq!(suspect(&arena, dead), None, "its fate is decided");
+
+        let seq = head_with(&arena, 11, dead);
+        arena.page(dead.id).unwrap().set_current(11, seq);
+        assert_eq!(suspect(&arena, dead), Some(11));
+        arena.table().get(11).unwrap().mark_answer();
+        assert_eq!(suspect(&arena, dead), None, "no frame");
         assert_ne!(dead.id, OwnerId::SUPERVISOR);
     }
 
