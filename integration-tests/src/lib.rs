@@ -9,6 +9,7 @@ pub mod netns;
 pub mod pipeline;
 pub mod processes;
 pub mod traffic;
+pub mod vm;
 
 use std::path::PathBuf;
 

@@ -5,9 +5,11 @@ mod links;
 mod missing;
 mod removal;
 mod setup;
+mod taps;
 
 pub use links::{Attachment, Counters};
 pub use missing::Missing;
+pub use taps::Taps;
 
 use removal::Guard;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -70,6 +72,21 @@ fn next_number() -> u32 {
     let mut next = NEXT.lock().unwrap_or_else(PoisonError::into_inner);
     *next += 1;
     *next
+}
+
+fn command_in(namespace: &str, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", namespace]).arg(program);
+    command
+}
+
+fn inside<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    let namespace = File::open(removal::folder().join(namespace))?;
+    let worker = || {
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+        Ok(work())
+    };
+    std::thread::scope(|scope| scope.spawn(worker).join()).unwrap_or_else(|e| std::panic::resume_unwind(e))
 }
 
 impl Net {
@@ -136,9 +153,7 @@ impl Net {
     /// A command that runs in a namespace; the child's pid is the program's own. `ip netns exec` gives it a `/sys` that
     /// shows the namespace's interfaces (without what is mounted below `/sys` outside, so no `/sys/fs/bpf`).
     pub fn command_in(&self, side: Side, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", self.name(side)]).arg(program);
-        command
+        command_in(self.name(side), program)
     }
 
     /// `flumeway` with these arguments in a namespace.
@@ -150,12 +165,7 @@ impl Net {
 
     /// Runs `work` on a thread that has entered the namespace. Sockets opened there stay there, whoever uses them later.
     pub fn inside<T: Send>(&self, side: Side, work: impl FnOnce() -> T + Send) -> io::Result<T> {
-        let namespace = File::open(removal::folder().join(self.name(side)))?;
-        let worker = || {
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-            Ok(work())
-        };
-        std::thread::scope(|scope| scope.spawn(worker).join()).unwrap_or_else(|e| std::panic::resume_unwind(e))
+        inside(self.name(side), work)
     }
 
     /// Process id of the guard.

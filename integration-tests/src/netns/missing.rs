@@ -26,6 +26,11 @@ pub enum Missing {
     /// The kernel.
     #[error("no AF_XDP sockets ({0}): the kernel needs CONFIG_XDP_SOCKETS")]
     AfXdp(String),
+    /// The kernel.
+    #[error(
+        "no bridge with TAP devices ({0}): the kernel needs CONFIG_BRIDGE and CONFIG_TUN, the machine /dev/net/tun"
+    )]
+    Taps(String),
     /// Switched off.
     #[error("no IPv6 in a new namespace ({0}): boot without ipv6.disable=1")]
     Ipv6(String),
@@ -34,7 +39,8 @@ pub enum Missing {
     Guard(String),
 }
 
-fn tool(tool: &'static str, package: &'static str) -> Result<(), Missing> {
+/// Whether a program is in `PATH`.
+pub fn tool(tool: &'static str, package: &'static str) -> Result<(), Missing> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_there = std::env::split_paths(&path).any(|dir| dir.join(tool).exists());
     if is_there { Ok(()) } else { Err(Missing::Tool { tool, package }) }

@@ -49,14 +49,14 @@ pub fn folder() -> &'static Path {
 #[derive(Debug)]
 pub struct Guard {
     child: Child,
-    names: [String; 2],
+    names: Vec<String>,
 }
 
 impl Guard {
     /// Starts it, in a process group of its own, so that an interrupt from the terminal does not end it.
-    pub fn start(label: &str, names: &[String; 2]) -> io::Result<Self> {
+    pub fn start(label: &str, names: &[String]) -> io::Result<Self> {
         let child = remover(label, names).stdin(Stdio::piped()).process_group(0).spawn()?;
-        Ok(Self { child, names: names.clone() })
+        Ok(Self { child, names: names.to_owned() })
     }
 
     pub fn pid(&self) -> u32 {

@@ -15,7 +15,7 @@ pub fn run(command: &mut Command) -> Result<String, String> {
 }
 
 /// `ip` with these arguments, separated by spaces.
-fn ip(arguments: &str) -> Result<String, String> {
+pub fn ip(arguments: &str) -> Result<String, String> {
     run(Command::new("ip").args(arguments.split_whitespace()))
 }
 

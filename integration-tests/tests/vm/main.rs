@@ -1,0 +1,4 @@
+//! DPDK on PCI devices, in a machine of its own: `make test-vm`. Not part of a plain `cargo test` (see the manifest).
+
+mod binding;
+mod flood;
