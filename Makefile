@@ -13,12 +13,13 @@ WITH_DPDK = $(if $(DPDK_TESTS),--features "$(DPDK_TESTS)")
 KILL_FEATURES = $(foreach s,$(STAGES),$(s)/killpoints) $(DPDK_STAGES)
 
 .PHONY: help all demo test build kill-builds unit lint deny deps bench-baseline bench-ring bench-xdp deps-run clean fuzz \
-	bpf proof threads loom shuttle sanitize asan valgrind killstep soak seeded-bugs miri
+	test-vm vm-kernel bpf proof threads loom shuttle sanitize asan valgrind killstep soak seeded-bugs miri
 
 help:
 	@echo "make demo            build, run the demonstration: frames over UDP, kill -9 of a stage halfway"
 	@echo "make all             build everything, DPDK too where pkg-config finds it (make all DPDK= leaves it out)"
 	@echo "make test            everything: lints, unit tests, tests through the real binaries"
+	@echo "make test-vm         DPDK on PCI devices in a virtual machine, by software emulation (as root)"
 	@echo "make bench-baseline  Flumeway against a synchronous one-process server"
 	@echo "make loom, shuttle   the ring's scenarios under two model checkers (LOOM_MAX_PREEMPTIONS=6, PROOF_RUNS=20000)"
 	@echo "make threads         the same on plain threads; make sanitize: under AddressSanitizer and valgrind; make miri"
@@ -62,7 +63,19 @@ test: deps lint build kill-builds deny
 	@rm -rf $(TARGET)/reports
 	$(CARGO) test --workspace --no-fail-fast $(WITH_DPDK)
 	@cat $(TARGET)/reports/*
+	$(MAKE) test-vm
 	$(MAKE) proof LOOM_MAX_PREEMPTIONS=5 PROOF_RUNS=5000 KILLSTEP_BUDGET_S=60 SECONDS=10
+
+# The test machine's kernel, from Debian's archive; kept in the target folder as long as it is the newest.
+FETCH_KERNEL = integration-tests/vm/kernel.sh $(abspath $(TARGET))/vm
+vm-kernel: deps
+	$(FETCH_KERNEL)
+
+# One test after the other: the machine is software, and wants both cores. Without a kernel, the tests say so.
+test-vm: deps build
+	-$(FETCH_KERNEL)
+	$(CARGO) test --workspace --test vm $(WITH_DPDK) -- --test-threads=1
+	@cat $(TARGET)/reports/*vm-*
 
 # The ring, the owner words and the sweep, by several independent tools. What each misses: docs/decisions/0007-proof.md.
 proof: threads loom shuttle sanitize killstep soak seeded-bugs
@@ -131,7 +144,7 @@ bench-baseline: deps build
 BENCH_PACKAGES := libdpdk-dev
 
 # For the bindings, and the program that receive rates are compared with.
-DPDK_PACKAGES := libdpdk-dev libclang1-14 clang-14 dpdk
+DPDK_PACKAGES := libdpdk-dev libclang1-14 clang-14 dpdk-dev
 
 # What cannot be installed is a row of the table that says so, and a failure in the end.
 bench-ring:
@@ -145,8 +158,10 @@ bench-xdp: deps build
 
 # Namespaces and links for tests, kernel headers for the programs in benches/xdp.
 NET_PACKAGES := iproute2 ethtool libc6-dev python3-minimal
+# The test machine: QEMU, and what its initial file system is made with.
+VM_PACKAGES := qemu-system-x86 busybox-static cpio kmod
 deps:
-	@deploy/deps.sh valgrind $(DPDK_PACKAGES) $(NET_PACKAGES)
+	@deploy/deps.sh valgrind $(DPDK_PACKAGES) $(NET_PACKAGES) $(VM_PACKAGES)
 
 # Enough to build and run.
 deps-run:

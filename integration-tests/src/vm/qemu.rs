@@ -38,6 +38,6 @@ pub fn arguments(command: &mut Command, kernel: &Path, dir: &Path, taps: [&str; 
     for ((address, mac), tap) in [RX, TX].into_iter().zip(MACS).zip(taps) {
         let slot = address.trim_start_matches("0000:00:");
         command.args(["-netdev", &format!("tap,id={tap},ifname={tap},script=no,downscript=no")]);
-        command.args(["-device", &format!("e1000e,netdev={tap},mac={mac},addr={slot}")]);
+        command.args(["-device", &format!("e1000e,netdev={tap},mac={mac},addr={slot},romfile=")]);
     }
 }

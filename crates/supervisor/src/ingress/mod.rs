@@ -232,6 +232,10 @@ impl Ingress {
 
     /// Device queues whose owner ids are in use, as bits.
     pub(crate) fn queue_mask(&self) -> u64 {
+        if self.dpdk.is_some() {
+            // Whatever queues a port has, its stage names them all alike.
+            return 1;
+        }
         let all = self.device.as_ref().map(Host::queues).unwrap_or_default();
         all.iter().fold(0, |mask, queue| mask | 1_u64.checked_shl(*queue).unwrap_or(0))
     }
