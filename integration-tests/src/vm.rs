@@ -13,6 +13,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// PCI address of the card whose TAP is called [`RX_TAP`].
@@ -40,7 +41,7 @@ pub struct Machine {
     next: u32,
     dir: PathBuf,
     booted: Duration,
-    taps: Taps,
+    taps: Arc<Taps>,
 }
 
 /// What became of an order.
@@ -93,7 +94,8 @@ impl Machine {
         qemu::arguments(&mut qemu, kernel, &dir, [RX_TAP, TX_TAP]);
         let qemu = qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("start QEMU");
         let orders = accept(&listener);
-        let mut machine = Self { qemu, orders: BufReader::new(orders), next: 1, dir, booted: Duration::ZERO, taps };
+        let mut machine =
+            Self { qemu, orders: BufReader::new(orders), next: 1, dir, booted: Duration::ZERO, taps: Arc::new(taps) };
         let (number, status) = machine.answer(BOOT_LIMIT, "the machine to boot");
         assert_eq!((number, status), (0, 0), "the machine's first word");
         machine.booted = began.elapsed();
@@ -106,8 +108,8 @@ impl Machine {
     }
 
     /// The namespace that its cards are on.
-    pub fn taps(&self) -> &Taps {
-        &self.taps
+    pub fn taps(&self) -> Arc<Taps> {
+        Arc::clone(&self.taps)
     }
 
     /// The folder that the machine can write to, `$SHARE` there.

@@ -27,7 +27,7 @@ fn a_killed_process_leaves_devices_that_do_no_dma() {
     let Some(mut machine) = Machine::or_skip("binding") else { return };
     machine.must("reserve 256");
     let mut text = format!("booted in {:.1} s", machine.booted().as_secs_f64());
-    let _flood = Flood::start(machine.taps(), Duration::from_millis(2));
+    let _flood = Flood::start(&machine.taps(), Duration::from_millis(2));
     for driver in ["vfio-pci", "uio_pci_generic"] {
         machine.must(&format!("bind {RX} {driver}; bind {TX} {driver}"));
         let began = Instant::now();

@@ -2,3 +2,5 @@
 
 mod binding;
 mod flood;
+mod guest;
+mod pipeline;

@@ -1,0 +1,164 @@
+//! The pipeline on PCI devices: neighbours learn its addresses from itself, frames are answered, and kill -9 of the stages that
+//! drive the devices costs the frames of the gap and nothing else.
+
+use crate::guest::Guest;
+use integration_tests::client::Client;
+use integration_tests::netns::Taps;
+use integration_tests::report;
+use integration_tests::traffic::{self, assert_right, steady};
+use integration_tests::vm::{MACS, Machine, RX, TX};
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::time::{Duration, Instant};
+
+const PORT: u16 = 9000;
+/// The pipeline's host number in the addresses of the namespace.
+const HOST: u8 = 1;
+/// Frames a second: software emulation, and others on the machine.
+const RATE: u32 = 100;
+/// Times are noted outside the machine; what happens inside is seen a little later or earlier.
+const SLACK: Duration = Duration::from_millis(500);
+
+fn config(taps: &Taps) -> String {
+    let dpdk = format!(
+        "[ingress]\ndriver = \"dpdk\"\nlisten = \"0.0.0.0:{PORT}\"\n\
+         [dpdk]\nrx = [\"{RX}\"]\ntx = \"{TX}\"\naddresses = [\"{}\", \"{}\"]\nrx_descriptors = 512\ntx_descriptors = 512\n",
+        taps.v4(HOST),
+        taps.v6(HOST)
+    );
+    traffic::config("null", &dpdk)
+}
+
+fn client(taps: &Taps, to: IpAddr, stream: u32) -> Client {
+    let to = SocketAddr::new(to, PORT);
+    let any: SocketAddr = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" }.parse().unwrap();
+    let socket = taps.inside(|| UdpSocket::bind(any)).flatten().expect("a socket in the namespace");
+    Client::with_socket(socket, to, stream)
+}
+
+/// Frames that the shipped client sends are all answered.
+fn assert_served(taps: &Taps, frames: u32) {
+    let mut send = taps.command(integration_tests::shipped().join("flumeway"));
+    let to = SocketAddr::new(taps.v4(HOST), PORT);
+    send.args(["send", "--json", "--tensor", "16", "--timeout-ms", "20000", "--window", "32", "--to", &to.to_string()]);
+    send.args(["--rate", &RATE.to_string(), "--count", &frames.to_string()]);
+    let output = send.output().expect("run flumeway send");
+    let told = String::from_utf8_lossy(&output.stdout);
+    let report: Value = serde_json::from_str(told.trim()).unwrap_or_default();
+    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(report["answered"], frames, "{report}");
+}
+
+/// The clients' kernel has no entry but those that it asks for.
+fn assert_introduces_itself(taps: &Taps) {
+    taps.forget_neighbours();
+    for (stream, to) in [taps.v4(HOST), taps.v6(HOST)].into_iter().enumerate() {
+        let mut client = client(taps, to, 100 + stream as u32);
+        client.send_tensor(0, &traffic::tensor_of(0));
+        client.receive_until(1);
+        assert_right(&client, 0);
+        let known = taps.neighbours();
+        let learnt = known.lines().find(|l| l.starts_with(&format!("{to} "))).unwrap_or_default();
+        assert!(learnt.contains(MACS[0]) && !learnt.contains("PERMANENT"), "{to}: {known}");
+    }
+}
+
+/// Steady frames until the other end of `working` is gone; when each was sent.
+fn send_until(client: &mut Client, working: &Receiver<()>) -> Vec<Instant> {
+    let mut sent = Vec::new();
+    while working.try_recv() == Err(TryRecvError::Empty) {
+        let first = sent.len() as u64;
+        steady(client, first..first + 10, RATE, |_| sent.push(Instant::now()));
+    }
+    sent
+}
+
+/// What the kills cost.
+struct Cost {
+    sent: usize,
+    lost: usize,
+    unconfirmed: u64,
+    longest_gap: Duration,
+}
+
+/// Kills rx-gateway and tx in turn under traffic. Lost are frames of the gaps alone, and the ledger knows of all that were
+/// received.
+fn assert_survives(guest: &mut Guest<'_>, taps: &Taps, kills: usize) -> Cost {
+    let before = guest.whole();
+    let mut client = client(taps, taps.v4(HOST), 7);
+    let mut gaps = Vec::new();
+    let (over, working) = channel::<()>();
+    let sent = std::thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            let working = working;
+            send_until(&mut client, &working)
+        });
+        let over = over;
+        for n in 0..kills {
+            let (stage, device) = [("rx-gateway", RX), ("tx", TX)][n % 2];
+            std::thread::sleep(Duration::from_millis(700));
+            gaps.push(guest.kill_9(stage, device));
+        }
+        std::thread::sleep(Duration::from_secs(1));
+        drop(over);
+        sender.join().expect("the sender")
+    });
+    let after = guest.whole();
+    while client.receive() > 0 {}
+    let lost: Vec<usize> = (0..sent.len()).filter(|id| !client.replies.contains_key(&(*id as u64))).collect();
+    for id in &lost {
+        let at = sent[*id];
+        let is_in_gap = gaps.iter().any(|(from, to)| at + SLACK > *from && at < *to + SLACK);
+        assert!(is_in_gap, "frame {id} of {} was lost, and no stage was dead then; {after}", sent.len());
+    }
+    for (id, replies) in &client.replies {
+        assert_eq!(replies.len(), 1, "frame {id} is answered once");
+        assert_right(&client, *id);
+    }
+    let grown = |key: &str| after[key].as_u64().unwrap_or(0) - before[key].as_u64().unwrap_or(0);
+    let unconfirmed = guest.counter("tx", "sent_unconfirmed");
+    assert_eq!(grown("received"), grown("answered"), "{after}");
+    // What was received is answered, but for replies that were with a device when it was taken from a dead stage.
+    let unseen = grown("answered") - client.replies.len() as u64;
+    assert!(unseen <= unconfirmed, "{unseen} replies did not arrive, {unconfirmed} are unconfirmed: {after}");
+    let longest_gap = gaps.iter().map(|(from, to)| to.duration_since(*from)).max().unwrap_or_default();
+    Cost { sent: sent.len(), lost: lost.len(), unconfirmed, longest_gap }
+}
+
+fn serves_and_survives(label: &str, driver: &str, frames: u32, kills: usize) {
+    let Some(mut machine) = Machine::or_skip(label) else { return };
+    let began = Instant::now();
+    machine.must(&format!("reserve 400; bind {RX} {driver}; bind {TX} {driver}"));
+    let mut text = format!("booted in {:.1} s", machine.booted().as_secs_f64());
+    let taps = machine.taps();
+    let mut guest = Guest::start(&mut machine, &config(&taps));
+    let _ = write!(text, ", frames after {:.1} s", began.elapsed().as_secs_f64());
+    assert_introduces_itself(&taps);
+    assert_served(&taps, frames);
+    let cost = assert_survives(&mut guest, &taps, kills);
+    assert_served(&taps, frames);
+    guest.whole();
+    guest.stop();
+    let Cost { sent, lost, unconfirmed, longest_gap } = cost;
+    report(
+        label,
+        &format!(
+            "{text}; {kills} kills amid {sent} frames: {lost} lost in the gaps, {unconfirmed} unconfirmed, longest gap {:.1} s; \
+             {:.1} s in all\n",
+            longest_gap.as_secs_f64(),
+            began.elapsed().as_secs_f64()
+        ),
+    );
+}
+
+#[test]
+fn the_pipeline_serves_and_survives_on_vfio_pci() {
+    serves_and_survives("vm-vfio", "vfio-pci", 300, 6);
+}
+
+#[test]
+fn the_pipeline_serves_and_survives_on_uio_pci_generic() {
+    serves_and_survives("vm-uio", "uio_pci_generic", 100, 2);
+}
