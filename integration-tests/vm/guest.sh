@@ -4,7 +4,7 @@
 # An order is a line with a number N on the serial port. The script `share/N.sh` is run, its output goes to `share/N.out`, and
 # the answer is a line `N STATUS`. The port closes when the test ends, and with it the machine.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C
-export SHARE=/mnt/share BIN=/mnt/bin
+export SHARE=/mnt/share BIN=/mnt/bin SOURCE=/mnt/source
 cd /tmp || exit 1
 ulimit -l unlimited
 ip link set lo up

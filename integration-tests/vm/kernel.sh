@@ -10,7 +10,7 @@ folder=${1:?usage: kernel.sh FOLDER}
 here=$(cd "$(dirname "$0")" && pwd)
 
 # Drivers of the machine, then those that tests bind to; `modprobe` says what these depend on.
-modules="virtio_pci virtio_console 9p 9pnet_virtio e1000e virtio_net vfio-pci vfio_iommu_type1 uio_pci_generic"
+modules="virtio_pci virtio_console 9p 9pnet_virtio overlay e1000e virtio_net vfio-pci vfio_iommu_type1 uio_pci_generic"
 
 say() {
     echo "kernel.sh: $1" >&2

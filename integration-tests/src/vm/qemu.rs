@@ -27,8 +27,9 @@ pub fn arguments(command: &mut Command, kernel: &Path, dir: &Path, taps: [&str; 
         "-device",
         "virtserialport,chardev=orders,name=orders",
     ]);
-    let programs = crate::shipped();
-    let folders = [("host", Path::new("/"), "on"), ("bin", &programs, "on"), ("share", &dir.join("share"), "off")];
+    let (programs, source, share) = (crate::shipped(), crate::root(), dir.join("share"));
+    let folders =
+        [("host", Path::new("/"), "on"), ("bin", &programs, "on"), ("source", &source, "on"), ("share", &share, "off")];
     for (tag, path, readonly) in folders {
         // The host's root holds several file systems, whose inode numbers must not meet.
         let fs =

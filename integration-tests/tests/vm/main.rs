@@ -3,4 +3,5 @@
 mod binding;
 mod flood;
 mod guest;
+mod host_setup;
 mod pipeline;
