@@ -25,6 +25,7 @@ impl Machine {
             made.link(&format!("sys/bus/pci/devices/{address}/iommu_group"), "../../../../kernel/iommu_groups/7");
             made.file(&format!("addresses/{interface}"), &format!("192.0.2.{}/24\n", address.as_bytes()[9]));
         }
+        made.file("sys/kernel/iommu_groups/7/type", "DMA\n");
         made.file("sys/bus/pci/drivers/ixgbe/unbind", "");
         made.file("sys/bus/pci/drivers_probe", "");
         made
