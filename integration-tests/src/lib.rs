@@ -8,6 +8,7 @@ pub mod impair;
 pub mod netns;
 pub mod pipeline;
 pub mod processes;
+pub mod raw;
 pub mod traffic;
 pub mod vm;
 

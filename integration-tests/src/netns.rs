@@ -5,10 +5,12 @@ mod links;
 mod missing;
 mod removal;
 mod setup;
+mod switched;
 mod taps;
 
 pub use links::{Attachment, Counters};
 pub use missing::Missing;
+pub use switched::{SWITCH, Switched};
 pub use taps::Taps;
 
 use removal::Guard;

@@ -96,6 +96,24 @@ impl Net {
         text.lines().filter_map(counter).collect()
     }
 
+    /// A number that the kernel counts for a namespace, by its line and name in `/proc/net/snmp` or its name in `snmp6`.
+    pub fn kernel_counter(&self, side: Side, name: &str) -> u64 {
+        let read = || ["snmp", "snmp6"].map(|f| fs::read_to_string(format!("/proc/thread-self/net/{f}")));
+        let [v4, v6] = self.inside(side, read).expect("a thread in the namespace").map(|text| text.expect("the kernel's counters"));
+        if let Some((line, column)) = name.split_once('.') {
+            let rows: Vec<Vec<&str>> = v4
+                .lines()
+                .filter_map(|l| l.split_once(": "))
+                .filter(|(l, _)| *l == line)
+                .map(|(_, r)| r.split(' ').collect())
+                .collect();
+            let at = rows[0].iter().position(|c| *c == column).unwrap_or_else(|| panic!("no {name} in {v4}"));
+            return rows[1][at].parse().unwrap_or_else(|e| panic!("{name}: {e}"));
+        }
+        let row = v6.lines().find_map(|l| l.strip_prefix(name)?.trim().parse().ok());
+        row.unwrap_or_else(|| panic!("no {name} in {v6}"))
+    }
+
     /// Switches features (`ethtool -K`), like `("gro", false)`.
     pub fn offload(&self, side: Side, features: &[(&str, bool)]) -> Result<(), String> {
         let mut command = self.command_in(side, "ethtool");

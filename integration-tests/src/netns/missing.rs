@@ -24,6 +24,9 @@ pub enum Missing {
     #[error("no veth pair ({0}): the kernel needs CONFIG_VETH")]
     Veth(String),
     /// The kernel.
+    #[error("no bridge of veth pairs ({0}): the kernel needs CONFIG_BRIDGE")]
+    Bridge(String),
+    /// The kernel.
     #[error("no AF_XDP sockets ({0}): the kernel needs CONFIG_XDP_SOCKETS")]
     AfXdp(String),
     /// The kernel.

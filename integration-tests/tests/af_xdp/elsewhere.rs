@@ -1,7 +1,7 @@
 //! Replies to a fixed address (`reply_to`): by the link as soon as the next hop is known, by the kernel's socket until then, and
 //! again after the kernel has forgotten it or the host has another network card.
 
-use crate::{PORT, Wanted, client, filter, ip, kernel_counter, wrong_checksums};
+use crate::{PORT, Wanted, client, filter, ip, wrong_checksums};
 use integration_tests::client::Client;
 use integration_tests::netns::{Net, Options, Side};
 use integration_tests::pipeline::Pipeline;
@@ -57,7 +57,7 @@ impl<'a> Elsewhere<'a> {
 
     /// Datagrams that the pipeline's kernel has sent.
     fn by_kernel(&self) -> u64 {
-        ["Udp.OutDatagrams", "Udp6OutDatagrams"].map(|c| kernel_counter(self.net, Side::Pipeline, c)).iter().sum()
+        ["Udp.OutDatagrams", "Udp6OutDatagrams"].map(|c| self.net.kernel_counter(Side::Pipeline, c)).iter().sum()
     }
 
     /// A step's frames; how many replies the kernel sent meanwhile.

@@ -8,7 +8,6 @@ mod elsewhere;
 mod hitless;
 mod neighbours;
 mod queues;
-mod raw;
 mod rights;
 mod serving;
 mod tags;
@@ -122,26 +121,8 @@ fn add_second(net: &Net, interface: &str) {
     ip(net, Side::Traffic, &format!("route add {SECOND} dev {interface}"));
 }
 
-/// A number that the kernel counts for a namespace, by its line and name in `/proc/net/snmp` or its name in `snmp6`.
-fn kernel_counter(net: &Net, side: Side, name: &str) -> u64 {
-    let read = || ["snmp", "snmp6"].map(|f| std::fs::read_to_string(format!("/proc/thread-self/net/{f}")));
-    let [v4, v6] = net.inside(side, read).unwrap().map(|text| text.expect("the kernel's counters"));
-    if let Some((line, column)) = name.split_once('.') {
-        let rows: Vec<Vec<&str>> = v4
-            .lines()
-            .filter_map(|l| l.split_once(": "))
-            .filter(|(l, _)| *l == line)
-            .map(|(_, r)| r.split(' ').collect())
-            .collect();
-        let at = rows[0].iter().position(|c| *c == column).unwrap_or_else(|| panic!("no {name} in {v4}"));
-        return rows[1][at].parse().unwrap();
-    }
-    let row = v6.lines().find_map(|l| l.strip_prefix(name)?.trim().parse().ok());
-    row.unwrap_or_else(|| panic!("no {name} in {v6}"))
-}
-
 /// Packets whose checksums the receiving kernel found wrong.
 fn wrong_checksums(net: &Net) -> u64 {
     let names = ["Udp.InCsumErrors", "Ip.InHdrErrors", "Icmp.InCsumErrors", "Udp6InCsumErrors", "Ip6InHdrErrors"];
-    names.into_iter().map(|name| kernel_counter(net, Side::Traffic, name)).sum()
+    names.into_iter().map(|name| net.kernel_counter(Side::Traffic, name)).sum()
 }

@@ -1,6 +1,7 @@
 //! Who else uses the interface: all that is not for the pipeline passes as if there were no program.
 
-use crate::{PORT, Wanted, client, filter, ip, raw};
+use crate::{PORT, Wanted, client, filter, ip};
+use integration_tests::raw;
 use integration_tests::netns::{Net, Options, Side};
 use integration_tests::pipeline::{Pipeline, wait_until};
 use integration_tests::traffic::{assert_right, tensor_of};
@@ -75,7 +76,7 @@ fn other_traffic_of_the_interface_passes_as_before() {
         tcp_works(&net, at);
         udp_works(&net, at);
     }
-    assert!(raw::ping(&net, net.v4(Side::Pipeline)), "no echo reply");
+    assert!(raw::ping(&net, net.v4(Side::Pipeline), b"hello", PATIENCE), "no echo reply");
     assert_eq!(filter(&pipeline, "redirected"), redirected, "none of that was the pipeline's");
     // Link addresses have to be asked for anew: ARP and neighbour solicitation are the kernel's.
     for (side, interface) in [Side::Pipeline, Side::Traffic].map(|s| (s, net.interface(s).to_owned())) {

@@ -1,7 +1,8 @@
 //! Frames in and replies out, over both families, small and large.
 
-use crate::{PORT, SECOND, Wanted, add_second, client, filter, judged, kernel_counter, raw, wrong_checksums};
+use crate::{PORT, SECOND, Wanted, add_second, client, filter, judged, wrong_checksums};
 use integration_tests::client::{Client, values};
+use integration_tests::raw;
 use integration_tests::netns::{Net, Options, Side};
 use integration_tests::pipeline::{Pipeline, folder, wait_until};
 use integration_tests::report;
@@ -173,5 +174,5 @@ fn wrong_checksums_of_requests_are_found_where_that_is_wanted() {
     wait_until("both to be judged", || judged(&pipeline.ledger()) == 22);
     let packets = &pipeline.assert_whole()["packets"];
     assert_eq!((&packets["bad_headers"], &packets["malformed"]), (&1.into(), &1.into()), "{packets}");
-    assert_eq!(kernel_counter(&net, Side::Pipeline, "Udp.InDatagrams"), 0, "the kernel's socket saw none of it");
+    assert_eq!(net.kernel_counter(Side::Pipeline, "Udp.InDatagrams"), 0, "the kernel's socket saw none of it");
 }

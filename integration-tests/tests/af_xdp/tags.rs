@@ -1,7 +1,7 @@
 //! VLAN tags, on frames written whole: the machine needs no VLAN interface, and each tag is seen as it lies on the link.
 
 use crate::access::hits;
-use crate::{PORT, Wanted, client, filter, kernel_counter};
+use crate::{PORT, Wanted, client, filter};
 use integration_tests::client::{Frame, tensor, values};
 use integration_tests::netns::{Net, Options, Side};
 use integration_tests::pipeline::{PATIENCE, Pipeline, wait_until};
@@ -146,7 +146,7 @@ fn kept(mode: &str, all: &[Tags]) {
     assert_eq!((filter(&pipeline, "redirected"), &ledger["answered"]), (id, &id.into()), "{ledger}");
     assert_eq!(pipeline.counter("tx", "send_errors"), 0);
     for counter in ["Udp.InDatagrams", "Udp.OutDatagrams", "Udp6InDatagrams", "Udp6OutDatagrams"] {
-        assert_eq!(kernel_counter(&net, Side::Pipeline, counter), 0, "{counter}: the kernel's socket had a part in it");
+        assert_eq!(net.kernel_counter(Side::Pipeline, counter), 0, "{counter}: the kernel's socket had a part in it");
     }
 }
 
