@@ -1,0 +1,144 @@
+//! Deaths at named states of the rules for devices: what the words say then, what is lost, and what is never sent twice.
+//!
+//! One frame at a time, so that the state at death is known to the last buffer.
+
+use crate::{Pmd, Wanted, both, client, two_ports};
+use integration_tests::client::Client;
+use integration_tests::gate::number;
+use integration_tests::pipeline::{Pipeline, wait_until};
+use integration_tests::traffic::{assert_right, tensor_of};
+use integration_tests::{report, with_kill_points};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// What becomes of the frame whose sending led to the point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It is answered.
+    Answered,
+    /// The packet was taken and not recorded: it is gone, and counted.
+    Lost,
+    /// Its reply was posted when tx died, and had not left.
+    Unconfirmed,
+    /// Its reply was posted, and had left.
+    UnconfirmedAndSent,
+}
+
+const POINTS: [(&str, &str, Fate); 6] = [
+    ("rx-gateway", "device-named", Fate::Answered),
+    ("rx-gateway", "device-posted", Fate::Answered),
+    ("rx-gateway", "received-unrecorded", Fate::Lost),
+    ("tx", "device-named", Fate::Unconfirmed),
+    ("tx", "device-posted", Fate::UnconfirmedAndSent),
+    ("tx", "device-settled", Fate::Answered),
+];
+const ROUNDS: usize = 3;
+
+struct Range {
+    pipeline: Pipeline,
+    client: Client,
+    sent: u64,
+}
+
+impl Range {
+    fn lost(&self) -> u64 {
+        self.pipeline.counter("rx-gateway", "lost_in_device")
+    }
+
+    fn unconfirmed(&self) -> u64 {
+        self.pipeline.counter("tx", "sent_unconfirmed")
+    }
+
+    /// Arms the point, sends frames one by one until the stage stands there; (its incarnation, the last frame's number).
+    fn reach(&mut self, stage: &str, point: &str) -> (u64, u64) {
+        self.pipeline.settle();
+        self.pipeline.order(&json!({"command": "killpoint", "stage": stage, "point": point}));
+        let mut entry = Value::Null;
+        let mut last = None;
+        wait_until(&format!("{stage} to reach {point}"), || {
+            entry = self.pipeline.stage(stage);
+            self.client.receive();
+            let is_there = entry["kill_point_hit"] == *point;
+            if !is_there && last.is_none_or(|id| self.client.replies.contains_key(&id)) {
+                self.client.send_tensor(self.sent, &tensor_of(self.sent));
+                last = Some(self.sent);
+                self.sent += 1;
+            }
+            is_there
+        });
+        (number(&entry["incarnation"]), last.unwrap_or(0))
+    }
+
+    /// Every buffer is somewhere while the stage stands at the point.
+    fn assert_state(&self, stage: &str, point: &str) {
+        let audit = self.pipeline.order(&json!({"command": "audit"}));
+        let n = |key: &str| number(&audit[key]);
+        assert_eq!(audit["sound"], true, "{stage} {point}: {audit}");
+        let all = n("free") + n("with_device") + n("assembling") + n("heads") + n("segments");
+        assert_eq!(all, n("buffers"), "{stage} {point}: {audit}");
+    }
+
+    fn round(&mut self, stage: &str, point: &str, fate: Fate) {
+        let (lost, unconfirmed) = (self.lost(), self.unconfirmed());
+        let (incarnation, id) = self.reach(stage, point);
+        self.assert_state(stage, point);
+        self.pipeline.kill_9(stage);
+        self.pipeline.wait_incarnation(stage, incarnation);
+        let ledger = self.pipeline.assert_whole();
+        let records = self.pipeline.order(&json!({"command": "recoveries"}));
+        let last = records["recoveries"].as_array().and_then(|r| r.last()).cloned().unwrap_or_default();
+        assert_eq!((last["stage"].as_str(), last["kill_point"].as_str()), (Some(stage), Some(point)), "{last}");
+        let (lost, unconfirmed) = (self.lost() - lost, self.unconfirmed() - unconfirmed);
+        let expected = match fate {
+            Fate::Lost => (1, 0),
+            Fate::Unconfirmed | Fate::UnconfirmedAndSent => (0, 1),
+            Fate::Answered => (0, 0),
+        };
+        assert_eq!((lost, unconfirmed), expected, "{stage} {point}: {ledger}");
+        if matches!(fate, Fate::Answered | Fate::UnconfirmedAndSent) {
+            wait_until(&format!("frame {id} to be answered after a death of {stage} at {point}"), || {
+                self.client.receive();
+                self.client.replies.contains_key(&id)
+            });
+        } else {
+            std::thread::sleep(Duration::from_millis(20));
+            self.client.receive();
+            assert!(!self.client.replies.contains_key(&id), "frame {id} was answered after {stage} died at {point}");
+        }
+    }
+}
+
+fn aimed(pmd: Pmd) {
+    let Some(net) = two_ports("aimed", pmd) else { return };
+    let more = "[supervisor]\nheartbeat_timeout_ms = 60000\nmax_interruptions = 60000\n";
+    let pipeline = Wanted { more, ..Wanted::on(pmd) }.start_with(&net, "aimed", &with_kill_points());
+    let client = client(&net, both(&net)[0], 1);
+    let mut range = Range { pipeline, client, sent: 0 };
+    for _ in 0..ROUNDS {
+        for (stage, point, fate) in POINTS {
+            range.round(stage, point, fate);
+        }
+    }
+    let Range { pipeline, client, sent } = range;
+    for (id, answers) in &client.replies {
+        assert_eq!(answers.len(), 1, "frame {id} is answered once");
+        assert_right(&client, *id);
+    }
+    let without = POINTS.iter().filter(|(_, _, fate)| matches!(fate, Fate::Lost | Fate::Unconfirmed)).count() * ROUNDS;
+    assert_eq!(client.replies.len() + without, sent as usize);
+    let ledger = pipeline.assert_whole();
+    assert_eq!(number(&ledger["received"]), sent - ROUNDS as u64, "{ledger}");
+    assert_eq!(ledger["received"], ledger["answered"], "{ledger}");
+    let text = format!("{} aimed kills, {sent} frames, {without} without an answer\n", ROUNDS * POINTS.len());
+    report(&format!("dpdk-aimed-{}", pmd.word()), &text);
+}
+
+#[test]
+fn kills_at_device_points_on_af_packet() {
+    aimed(Pmd::AfPacket);
+}
+
+#[test]
+fn kills_at_device_points_on_af_xdp() {
+    aimed(Pmd::AfXdp);
+}

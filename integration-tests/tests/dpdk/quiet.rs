@@ -1,0 +1,98 @@
+//! Without traffic the ports leave the machine to others; with too much, the books say what was not taken.
+
+use crate::{Pmd, Wanted, both, client, judged, two_ports};
+use integration_tests::gate::{Stopped, number};
+use integration_tests::pipeline::wait_until;
+use integration_tests::processes::cpu_ns;
+use integration_tests::report;
+use integration_tests::traffic::{assert_right, steady, tensor_of};
+use std::time::{Duration, Instant};
+
+/// How long the pipeline is watched doing nothing.
+const WATCHED: Duration = Duration::from_secs(3);
+
+fn idle(pmd: Pmd) {
+    let Some(net) = two_ports("idle", pmd) else { return };
+    let text = Wanted::on(pmd).text(&net).replace("[pipeline]\n", "[pipeline]\nwait = \"adaptive\"\n");
+    let name = format!("dpdk-idle-{}", pmd.word());
+    let pipeline =
+        integration_tests::pipeline::Pipeline::start_inside(net.net(), &name, &text, &integration_tests::shipped(), &[]);
+    let mut client = client(&net, both(&net)[0], 1);
+    steady(&mut client, 0..200, 1_000, |_| {});
+    client.receive_until(200);
+    pipeline.assert_whole();
+    let pids = pipeline.pids();
+    std::thread::sleep(Duration::from_millis(500));
+    let (begun, before) = (Instant::now(), pids.iter().map(|p| cpu_ns(*p)).collect::<Vec<_>>());
+    std::thread::sleep(WATCHED);
+    let took = begun.elapsed().as_nanos() as f64;
+    let shares: Vec<f64> = pids.iter().zip(&before).map(|(p, b)| (cpu_ns(*p) - b) as f64 / took * 100.0).collect();
+    assert_eq!(pipeline.pids(), pids, "nobody died");
+    report(&name, &format!("percent of a core, stages and supervisor: {shares:.2?}\n"));
+    assert!(shares.iter().all(|share| *share < 1.0), "percent of a core by process: {shares:.2?}");
+    // Awake at once when something comes.
+    client.send_tensor(200, &tensor_of(200));
+    client.receive_until(201);
+    assert_right(&client, 200);
+}
+
+#[test]
+fn idle_on_af_packet_takes_less_than_one_percent_of_a_core() {
+    idle(Pmd::AfPacket);
+}
+
+#[test]
+fn idle_on_af_xdp_takes_less_than_one_percent_of_a_core() {
+    idle(Pmd::AfXdp);
+}
+
+/// Nothing leaves infer, so that slots and rings fill and rx-gateway stops reading: what the port then cannot hold is told.
+fn overload(pmd: Pmd) {
+    let Some(net) = two_ports("overload", pmd) else { return };
+    let more = "[supervisor]\nheartbeat_timeout_ms = 60000\n[[stream]]\nid = \"default\"\npolicy = \"pause\"\n";
+    let pipeline = Wanted { more, ..Wanted::on(pmd) }.start(&net, "overload");
+    let mut client = client(&net, both(&net)[0], 1);
+    client.send_tensor(0, &tensor_of(0));
+    client.receive_until(1);
+    let stopped = Stopped::infer(&pipeline);
+    let sent = 8_000;
+    for id in 1..sent {
+        client.send_tensor(id, &tensor_of(id));
+    }
+    wait_until("everything to reach the port", || net.arrived(0) >= sent);
+    drop(stopped);
+    pipeline.settle();
+    let missed = || pipeline.counter("rx-gateway", "device_missed") + pipeline.counter("rx-gateway", "device_no_mbuf");
+    // A new incarnation reckons up what no counter of the port's has told.
+    let before = number(&pipeline.stage("rx-gateway")["incarnation"]);
+    let told = missed();
+    pipeline.kill_9("rx-gateway");
+    pipeline.wait_incarnation("rx-gateway", before);
+    let mut ledger = pipeline.assert_whole();
+    let lost = || pipeline.counter("rx-gateway", "lost_in_device");
+    wait_until(&format!("{} packets to be judged or counted: {ledger}, {} lost", net.arrived(0), lost()), || {
+        ledger = pipeline.ledger();
+        judged(&ledger) + lost() == net.arrived(0)
+    });
+    let received = number(&ledger["received"]);
+    client.receive_until(received as usize);
+    report(&format!("dpdk-overload-{}", pmd.word()), &format!("{sent} sent at once: {received} received, {told} told by the port, {} lost\n", lost()));
+    assert!(received < sent, "no overload: {ledger}");
+    assert_eq!(received + lost(), sent + (net.arrived(0) - sent) - (judged(&ledger) - received), "{ledger}");
+    for id in sent..sent + 20 {
+        client.send_tensor(id, &tensor_of(id));
+        client.receive_until(received as usize + 1 + (id - sent) as usize);
+        assert_right(&client, id);
+    }
+    pipeline.assert_whole();
+}
+
+#[test]
+fn overload_is_counted_on_af_packet() {
+    overload(Pmd::AfPacket);
+}
+
+#[test]
+fn overload_is_counted_on_af_xdp() {
+    overload(Pmd::AfXdp);
+}
