@@ -291,7 +291,7 @@ uint32_t fw_pool_available(const struct fw_pool *pool)
 {
 	const struct rte_mempool_cache *cache = rte_mempool_default_cache(pool->raw, rte_lcore_id());
 
-	return rte_mempool_ops_get_count(pool->raw) + (cache == NULL ? 0 : cache->len);
+	return rte_mempool_get_ops(pool->raw->ops_index)->get_count(pool->raw) + (cache == NULL ? 0 : cache->len);
 }
 
 void fw_pool_put(struct fw_pool *pool, const uint32_t *indices, uint32_t count)
