@@ -49,6 +49,8 @@ counters! {
         PortStartUs = "port_start_us",
         /// What taking over from the predecessor took then, without the port, microseconds.
         RecoveryUs = "recovery_us",
+        /// Packets that the kernel's interface under a port had received before this pipeline's first packet, plus one; 0: unknown.
+        LinkBase = "device_link_base",
     }
 }
 

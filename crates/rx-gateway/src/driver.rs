@@ -1,5 +1,6 @@
 //! Which driver packets come by.
 
+use crate::poll_mode::Environment;
 use config::{AtEnd, Driver, Pipeline, Speed};
 use ports::RxPort;
 use ports::af_xdp::{AfXdpRx, RxOptions};
@@ -18,12 +19,11 @@ pub(crate) fn burst(pipeline: &Pipeline) -> usize {
 }
 
 /// Opens the driver's receiving side on what this process inherited.
-pub(crate) fn open(pipeline: &Pipeline, cx: &mut Context) -> Result<Box<dyn RxPort>, Stop> {
+pub(crate) fn open(pipeline: &Pipeline, environment: &Environment, cx: &mut Context) -> Result<Box<dyn RxPort>, Stop> {
     let fds = std::mem::take(&mut cx.port);
     let failed = |e: ports::PortError| Stop::Environment(e.to_string());
     if pipeline.ingress.driver == Driver::Dpdk {
-        let missing = "this build of flumeway-rx-gateway has no DPDK; build with the feature dpdk";
-        return Err(Stop::Configuration(format!("[ingress] driver = \"dpdk\": {missing}")));
+        return crate::poll_mode::open(pipeline, environment, cx);
     }
     if pipeline.ingress.driver == Driver::Replay {
         let rx = ReplayRx::attach(fds, &replay_options(pipeline), &cx.arena, cx.me).map_err(failed)?;

@@ -8,6 +8,7 @@ use crate::device::{self, DeviceBooks};
 use crate::driver;
 use crate::neighbours::Neighbours;
 use crate::policy::{Rule, Rules};
+use crate::poll_mode::{self, Environment};
 use crate::streams::Streams;
 use arena::counters::RxCounter;
 use arena::descriptor::{DataRange, Fate, FateKind, Role};
@@ -31,6 +32,7 @@ const MOST_ASSEMBLIES: u32 = 4096;
 pub struct RxGateway {
     pub(crate) pipeline: Pipeline,
     pub(crate) rules: Rules,
+    environment: Environment,
     pub(crate) live: Option<Live>,
 }
 
@@ -69,7 +71,8 @@ pub(crate) struct Live {
 impl RxGateway {
     /// Reads the configuration; touches no shared memory.
     pub fn prepare(pipeline: &Pipeline, _: &Attached) -> Result<Self, Stop> {
-        Ok(Self { rules: Rules::new(pipeline), pipeline: pipeline.clone(), live: None })
+        let environment = poll_mode::prepare(pipeline)?;
+        Ok(Self { rules: Rules::new(pipeline), pipeline: pipeline.clone(), environment, live: None })
     }
 }
 
@@ -410,7 +413,7 @@ impl Live {
 
 impl Stage for RxGateway {
     fn activate(&mut self, cx: &mut Context) -> Result<(), Stop> {
-        let port = driver::open(&self.pipeline, cx)?;
+        let port = driver::open(&self.pipeline, &self.environment, cx)?;
         self.begin(cx, port)
     }
 

@@ -15,6 +15,7 @@ mod gateway;
 mod neighbours;
 mod packet;
 mod policy;
+mod poll_mode;
 mod recover;
 mod streams;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod answer;
 mod neighbour;
+mod poll_mode;
 pub mod post;
 mod posted;
 mod reply;

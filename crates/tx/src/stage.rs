@@ -2,6 +2,7 @@
 
 use crate::answer::Answers;
 use crate::neighbour::Answer;
+use crate::poll_mode::{self, Environment};
 use crate::posted::Device;
 use crate::reply::{ROUND, Reply, Way};
 use crate::rules::Rules;
@@ -41,6 +42,7 @@ pub struct Tx {
     max_reply_bytes: usize,
     burst: usize,
     pipeline: Pipeline,
+    environment: Environment,
     live: Option<Live>,
 }
 
@@ -75,6 +77,7 @@ impl Tx {
             max_reply_bytes: pipeline.limits.max_reply_bytes as usize,
             burst: pipeline.rings.burst as usize,
             pipeline: pipeline.clone(),
+            environment: poll_mode::prepare(pipeline)?,
             live: None,
         })
     }
@@ -347,13 +350,10 @@ impl Live {
 type Port = Option<Box<dyn TxPort>>;
 
 /// The kernel's socket and the driver of links, as far as the pipeline has them.
-fn open(pipeline: &Pipeline, cx: &mut Context) -> Result<(Port, Port), Stop> {
+fn open(pipeline: &Pipeline, environment: &Environment, cx: &mut Context) -> Result<(Port, Port), Stop> {
     let mut fds = std::mem::take(&mut cx.port);
     if pipeline.ingress.driver == Driver::Dpdk {
-        return Err(Stop::Configuration(
-            "[ingress] driver = \"dpdk\": this build of flumeway-tx has no DPDK; build with the feature dpdk"
-                .to_owned(),
-        ));
+        return Ok((None, Some(poll_mode::open(pipeline, environment, cx)?)));
     }
     if pipeline.ingress.driver == Driver::Replay {
         let port = ReplayTx::attach(fds).map_err(|e| Stop::Environment(e.to_string()))?;
@@ -378,7 +378,7 @@ fn open(pipeline: &Pipeline, cx: &mut Context) -> Result<(Port, Port), Stop> {
 
 impl Stage for Tx {
     fn activate(&mut self, cx: &mut Context) -> Result<(), Stop> {
-        let (socket, device) = open(&self.pipeline, cx)?;
+        let (socket, device) = open(&self.pipeline, &self.environment, cx)?;
         self.begin_with(cx, socket, device)
     }
 

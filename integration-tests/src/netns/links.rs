@@ -99,7 +99,10 @@ impl Net {
     /// A number that the kernel counts for a namespace, by its line and name in `/proc/net/snmp` or its name in `snmp6`.
     pub fn kernel_counter(&self, side: Side, name: &str) -> u64 {
         let read = || ["snmp", "snmp6"].map(|f| fs::read_to_string(format!("/proc/thread-self/net/{f}")));
-        let [v4, v6] = self.inside(side, read).expect("a thread in the namespace").map(|text| text.expect("the kernel's counters"));
+        let [v4, v6] = self
+            .inside(side, read)
+            .expect("a thread in the namespace")
+            .map(|text| text.expect("the kernel's counters"));
         if let Some((line, column)) = name.split_once('.') {
             let rows: Vec<Vec<&str>> = v4
                 .lines()

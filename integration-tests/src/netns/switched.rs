@@ -33,7 +33,8 @@ impl Switched {
             0 => net.interface(side).to_owned(),
             n => format!("{}-{}", net.interface(side), n + 1),
         };
-        let [ports, peers] = [Side::Pipeline, Side::Traffic].map(|side| (0..pairs).map(|n| name(side, n)).collect::<Vec<_>>());
+        let [ports, peers] =
+            [Side::Pipeline, Side::Traffic].map(|side| (0..pairs).map(|n| name(side, n)).collect::<Vec<_>>());
         script(&net, Side::Pipeline, &pipeline_side(&net, &ports, &peers)).map_err(Missing::Veth)?;
         script(&net, Side::Traffic, &traffic_side(&net, &peers)).map_err(Missing::Bridge)?;
         Ok(Self { net, ports })

@@ -1,9 +1,9 @@
 //! Who else uses the interface: all that is not for the pipeline passes as if there were no program.
 
 use crate::{PORT, Wanted, client, filter, ip};
-use integration_tests::raw;
 use integration_tests::netns::{Net, Options, Side};
 use integration_tests::pipeline::{Pipeline, wait_until};
+use integration_tests::raw;
 use integration_tests::traffic::{assert_right, tensor_of};
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};

@@ -2,9 +2,9 @@
 
 use crate::{PORT, SECOND, Wanted, add_second, client, filter, judged, wrong_checksums};
 use integration_tests::client::{Client, values};
-use integration_tests::raw;
 use integration_tests::netns::{Net, Options, Side};
 use integration_tests::pipeline::{Pipeline, folder, wait_until};
+use integration_tests::raw;
 use integration_tests::report;
 use integration_tests::traffic::{assert_right, steady, tensor_of};
 use std::os::unix::fs::PermissionsExt;

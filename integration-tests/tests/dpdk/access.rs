@@ -80,7 +80,8 @@ fn verdicts(pmd: Pmd) {
     clients[0].receive_until(20);
     clients[4].receive_until(20);
     clients[2].receive_until(BURST as usize);
-    let judged = |ledger: &Value| number(&ledger["packets"]["access_denied"]) + number(&ledger["packets"]["access_limited"]);
+    let judged =
+        |ledger: &Value| number(&ledger["packets"]["access_denied"]) + number(&ledger["packets"]["access_limited"]);
     wait_until("every packet to be judged", || {
         let ledger = pipeline.ledger();
         judged(&ledger) + number(&ledger["received"]) == 100
@@ -92,7 +93,11 @@ fn verdicts(pmd: Pmd) {
     assert!(answered[2] <= at_most, "{answered:?} of at most {at_most}");
     assert_eq!([answered[0], answered[1], answered[3], answered[4]], [20, 0, 0, 20]);
     let packets = &ledger["packets"];
-    assert_eq!((number(&packets["access_denied"]), number(&packets["access_limited"])), (40, 20 - answered[2]), "{ledger}");
+    assert_eq!(
+        (number(&packets["access_denied"]), number(&packets["access_limited"])),
+        (40, 20 - answered[2]),
+        "{ledger}"
+    );
     let (rules, ingress) = hits(&pipeline);
     assert_eq!((rules, &ingress["policy_hits"]), (vec![20, 20, 20, 20], &json!(20)), "{ingress}");
 }

@@ -35,7 +35,12 @@ impl Away {
         for (stage, times) in STAGES.iter().zip(&mut self.times) {
             times.sort_unstable();
             let at = |q: usize| times.get(times.len() * q / 100).or(times.last()).copied().unwrap_or_default();
-            let _ = writeln!(text, "  {stage}: until frames are answered again, ms: p50 {}, p95 {}", at(50).as_millis(), at(95).as_millis());
+            let _ = writeln!(
+                text,
+                "  {stage}: until frames are answered again, ms: p50 {}, p95 {}",
+                at(50).as_millis(),
+                at(95).as_millis()
+            );
         }
         text
     }
@@ -71,7 +76,10 @@ fn assert_replies(pipeline: &Pipeline, client: &Client, ledger: &Value) -> (u64,
     }
     let (answered, here) = (number(&ledger["answered"]), client.replies.len() as u64);
     let unconfirmed = pipeline.counter("tx", "sent_unconfirmed");
-    assert!(answered >= here && answered - here <= unconfirmed, "{answered} answered, {here} here, {unconfirmed} unconfirmed");
+    assert!(
+        answered >= here && answered - here <= unconfirmed,
+        "{answered} answered, {here} here, {unconfirmed} unconfirmed"
+    );
     (answered - here, unconfirmed)
 }
 

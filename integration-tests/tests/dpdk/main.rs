@@ -122,7 +122,10 @@ fn look() -> Option<String> {
     let said = Command::new(&stage).arg("--drivers").output().ok()?;
     let drivers: Value = serde_json::from_slice(&said.stdout).unwrap_or_default();
     if drivers["dpdk"].is_null() {
-        return Some("the binaries are built without DPDK (apt install libdpdk-dev libclang-14-dev, then `make build`)".to_owned());
+        return Some(
+            "the binaries are built without DPDK (apt install libdpdk-dev libclang-14-dev, then `make build`)"
+                .to_owned(),
+        );
     }
     let file = "/proc/sys/vm/nr_hugepages";
     let pages = || fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0_u64);
@@ -131,7 +134,8 @@ fn look() -> Option<String> {
         let _ = fs::write(file, HUGEPAGES.to_string());
     }
     let there = pages();
-    (there < HUGEPAGES / 4).then(|| format!("{there} hugepages of 2 MiB, and the kernel gives no more: {HUGEPAGES} are wanted"))
+    (there < HUGEPAGES / 4)
+        .then(|| format!("{there} hugepages of 2 MiB, and the kernel gives no more: {HUGEPAGES} are wanted"))
 }
 
 /// The pipeline's ports and the switch; nothing, said aloud, where something is missing.

@@ -42,7 +42,8 @@ fn assert_each_answered_once(clients: &mut [Client], frames: u64) {
 #[test]
 fn one_gateway_polls_two_queues() {
     let Some(net) = switched("dpdk-queues", 2, Options { queues: 2, ..Options::default() }) else { return };
-    let wanted = Wanted { dpdk: "queues = 2\nrx_descriptors = 512", arguments: ",qpairs=2", ..Wanted::on(Pmd::AfPacket) };
+    let wanted =
+        Wanted { dpdk: "queues = 2\nrx_descriptors = 512", arguments: ",qpairs=2", ..Wanted::on(Pmd::AfPacket) };
     let pipeline = wanted.start(&net, "queues");
     let mut clients = clients(&net);
     round(&mut clients, 0..40);
@@ -77,7 +78,8 @@ fn two_gateways_have_a_port_each_and_each_may_die() {
     };
     let mut sent = 0;
     for (n, gateway) in [(0, GATEWAYS[0]), (1, GATEWAYS[1]), (0, GATEWAYS[0])] {
-        let arguments = format!("neigh replace {v4} lladdr {} dev {} nud reachable", mac(n), integration_tests::netns::SWITCH);
+        let arguments =
+            format!("neigh replace {v4} lladdr {} dev {} nud reachable", mac(n), integration_tests::netns::SWITCH);
         crate::ip(&net, Side::Traffic, &arguments);
         let before = received(&pipeline, gateway);
         round(&mut clients, sent..sent + 40);
@@ -96,7 +98,10 @@ fn two_gateways_have_a_port_each_and_each_may_die() {
     let ledger = pipeline.assert_whole();
     assert_eq!(ledger["answered"], 4 * sent, "{ledger}");
     let shares = GATEWAYS.map(|g| received(&pipeline, g));
-    report("dpdk-gateways", &format!("{} frames, {shares:?} by gateway, {} packets judged\n", 4 * sent, judged(&ledger)));
+    report(
+        "dpdk-gateways",
+        &format!("{} frames, {shares:?} by gateway, {} packets judged\n", 4 * sent, judged(&ledger)),
+    );
     wait_until("tx to have sent everything", || pipeline.ledger()["in_flight"] == 0);
     assert_eq!(pipeline.stop().0, 0);
 }

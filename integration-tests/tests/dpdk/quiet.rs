@@ -15,8 +15,13 @@ fn idle(pmd: Pmd) {
     let Some(net) = two_ports("idle", pmd) else { return };
     let text = Wanted::on(pmd).text(&net).replace("[pipeline]\n", "[pipeline]\nwait = \"adaptive\"\n");
     let name = format!("dpdk-idle-{}", pmd.word());
-    let pipeline =
-        integration_tests::pipeline::Pipeline::start_inside(net.net(), &name, &text, &integration_tests::shipped(), &[]);
+    let pipeline = integration_tests::pipeline::Pipeline::start_inside(
+        net.net(),
+        &name,
+        &text,
+        &integration_tests::shipped(),
+        &[],
+    );
     let mut client = client(&net, both(&net)[0], 1);
     steady(&mut client, 0..200, 1_000, |_| {});
     client.receive_until(200);
@@ -76,7 +81,10 @@ fn overload(pmd: Pmd) {
     });
     let received = number(&ledger["received"]);
     client.receive_until(received as usize);
-    report(&format!("dpdk-overload-{}", pmd.word()), &format!("{sent} sent at once: {received} received, {told} told by the port, {} lost\n", lost()));
+    report(
+        &format!("dpdk-overload-{}", pmd.word()),
+        &format!("{sent} sent at once: {received} received, {told} told by the port, {} lost\n", lost()),
+    );
     assert!(received < sent, "no overload: {ledger}");
     assert_eq!(received + lost(), sent + (net.arrived(0) - sent) - (judged(&ledger) - received), "{ledger}");
     for id in sent..sent + 20 {

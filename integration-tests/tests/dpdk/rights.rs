@@ -43,7 +43,11 @@ fn assert_rights(pipeline: &Pipeline, pmd: Pmd, uid: &str) {
             assert_eq!(more, 0, "{stage} on {pmd:?}: {name} {more:x}");
         }
         assert_eq!(field(&path, "NoNewPrivs:"), "1", "{stage} can gain privileges");
-        assert!(field(&path, "Uid:").split_whitespace().all(|id| id == uid), "{stage} runs as {}", field(&path, "Uid:"));
+        assert!(
+            field(&path, "Uid:").split_whitespace().all(|id| id == uid),
+            "{stage} runs as {}",
+            field(&path, "Uid:")
+        );
         // The library's helper threads were born before the port was there.
         for thread in fs::read_dir(format!("/proc/{pid}/task")).expect("its threads").flatten() {
             let path = format!("{}/status", thread.path().display());

@@ -171,7 +171,8 @@ fn pictures_get_the_answers_that_they_get_over_udp() {
     for pmd in Pmd::ALL {
         let Some(net) = two_ports("pictures", pmd) else { return };
         let text = format!("{engine}{}", Wanted::on(pmd).tables(&net));
-        let pipeline = Pipeline::start_inside(net.net(), &format!("dpdk-pictures-{}", pmd.word()), &text, &shipped(), &[]);
+        let pipeline =
+            Pipeline::start_inside(net.net(), &format!("dpdk-pictures-{}", pmd.word()), &text, &shipped(), &[]);
         for (stream, to) in both(&net).into_iter().enumerate() {
             assert_eq!(classes(&mut client(&net, to, stream as u32)), expected, "{pmd:?} {to}");
         }

@@ -133,7 +133,12 @@ fn one_port_for_both_and_arguments_that_are_not_the_users() {
     desk.refused_by_both(&own, USAGE, &["[dpdk] eal_args", "--file-prefix", "remove it"]);
     desk.refused_by_both(&with("pools = 1"), USAGE, &["[dpdk] pools is not a known key"]);
     // Only the library knows its arguments, and only a start asks it.
-    desk.refused("run", &with("eal_args = [\"--no-such-argument\"]"), ENVIRONMENT, &["dpdk", "no-such-argument", "eal_args"]);
+    desk.refused(
+        "run",
+        &with("eal_args = [\"--no-such-argument\"]"),
+        ENVIRONMENT,
+        &["dpdk", "no-such-argument", "eal_args"],
+    );
 }
 
 #[test]
@@ -148,7 +153,11 @@ fn a_machine_without_hugepages() {
     let mut desk = Desk::new(&net);
     // What this process and its children see, nobody else.
     desk.before = format!("mount --bind {} /sys/kernel/mm/hugepages || exit 99", dir.display());
-    desk.refused_by_both(&Wanted::on(Pmd::AfPacket).text(&net), ENVIRONMENT, &["hugepages of 2 MiB", "0 are free", "host-setup hugepages"]);
+    desk.refused_by_both(
+        &Wanted::on(Pmd::AfPacket).text(&net),
+        ENVIRONMENT,
+        &["hugepages of 2 MiB", "0 are free", "host-setup hugepages"],
+    );
     let _ = fs::remove_dir_all(dir);
     // More than there are, which only the library finds out when it takes them.
     let all = fs::read_to_string("/proc/sys/vm/nr_hugepages").ok().and_then(|text| text.trim().parse::<u64>().ok());
