@@ -40,7 +40,7 @@ fn examine_devices(machine: &Machine, pipeline: &Pipeline, arena_pages: u64) -> 
             Some(address) => pci::examine(machine, address, (uid, gid))?,
             None => virtual_device::examine(machine, device, &pipeline.dpdk)?,
         }
-        rights::examine(machine, device, &pipeline.dpdk)?;
+        rights::examine(machine, device)?;
     }
     hugepages(machine, pipeline, arena_pages)
 }

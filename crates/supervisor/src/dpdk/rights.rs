@@ -3,7 +3,7 @@
 use super::error::DeviceError;
 use super::machine::Machine;
 use super::pci::{self, Access};
-use config::{Auto, Dpdk, DpdkDevice, Driver, Pipeline};
+use config::{DpdkDevice, Driver, Pipeline};
 use rustix::thread::{CapabilitySet, capabilities};
 
 const NAMES: [(CapabilitySet, &str); 6] = [
@@ -16,12 +16,11 @@ const NAMES: [(CapabilitySet, &str); 6] = [
 ];
 
 /// What the driver of `device` needs.
-fn needed(machine: &Machine, device: &DpdkDevice, dpdk: &Dpdk) -> CapabilitySet {
-    let changes_interface = dpdk.promiscuous || matches!(dpdk.mtu, Auto::Fixed(_));
+fn needed(machine: &Machine, device: &DpdkDevice) -> CapabilitySet {
     match device.virtual_driver() {
-        Some("net_af_packet") if changes_interface => CapabilitySet::NET_RAW | CapabilitySet::NET_ADMIN,
-        Some("net_af_packet" | "net_pcap") => CapabilitySet::NET_RAW,
-        Some("net_tap") => CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW,
+        Some("net_pcap") => CapabilitySet::NET_RAW,
+        // Starting a port writes the interface's hardware address and promiscuous mode, also where they stay as they are.
+        Some("net_af_packet" | "net_tap") => CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW,
         // libxdp looks its program up by number, for which CAP_BPF is not enough; umem is locked memory.
         Some("net_af_xdp") => {
             CapabilitySet::NET_RAW | CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN | CapabilitySet::IPC_LOCK
@@ -48,15 +47,15 @@ fn needed(machine: &Machine, device: &DpdkDevice, dpdk: &Dpdk) -> CapabilitySet 
 /// What the stage that drives `device` keeps; nothing with another driver.
 pub(crate) fn kept(pipeline: &Pipeline, device: Option<&DpdkDevice>) -> CapabilitySet {
     match device {
-        Some(device) if pipeline.ingress.driver == Driver::Dpdk => needed(&Machine::this(), device, &pipeline.dpdk),
+        Some(device) if pipeline.ingress.driver == Driver::Dpdk => needed(&Machine::this(), device),
         _ => CapabilitySet::empty(),
     }
 }
 
 /// Nobody can hand on what he has not.
-pub(super) fn examine(machine: &Machine, device: &DpdkDevice, dpdk: &Dpdk) -> Result<(), DeviceError> {
+pub(super) fn examine(machine: &Machine, device: &DpdkDevice) -> Result<(), DeviceError> {
     let own = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.permitted);
-    match needed(machine, device, dpdk) - own {
+    match needed(machine, device) - own {
         missing if missing.is_empty() => Ok(()),
         missing => Err(DeviceError::Rights { device: device.to_string(), missing: names(missing).join(", ") }),
     }
