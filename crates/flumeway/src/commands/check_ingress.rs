@@ -44,6 +44,12 @@ impl Ingress {
                 let (input, output) = (path(&pipeline.replay.input), path(&pipeline.replay.output));
                 lines.push(format!("  replay: {input} in, {output} out"));
             }
+            None if examined.driver == Driver::Dpdk => {
+                let addresses = pipeline.dpdk.addresses(pipeline.ingress.listen.ip());
+                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                lines.push(format!("  dpdk: {}", ports(pipeline).collect::<Vec<_>>().join(", ")));
+                lines.push(format!("  answers for {} on the link itself", addresses.join(", ")));
+            }
             None => lines.push("  udp: the kernel's sockets".to_owned()),
         }
         lines.extend(examined.reasons.iter().map(|reason| format!("  {reason}")));
@@ -62,8 +68,17 @@ impl Ingress {
                 "rx_queues": interface.rx_queues, "advice": advice(pipeline, interface, queues),
             })
         });
-        json!({ "driver": examined.driver.word(), "not_taken": examined.reasons, "interface": interface })
+        let devices = (examined.driver == Driver::Dpdk).then(|| pipeline.dpdk.devices().collect::<Vec<_>>());
+        json!({
+            "driver": examined.driver.word(), "not_taken": examined.reasons, "interface": interface, "devices": devices,
+        })
     }
+}
+
+/// The ports, each with its direction.
+fn ports(pipeline: &Pipeline) -> impl Iterator<Item = String> {
+    let rx = pipeline.dpdk.rx.iter().map(|device| format!("rx {device}"));
+    rx.chain(pipeline.dpdk.tx.iter().map(|device| format!("tx {device}")))
 }
 
 /// What to set at the interface.

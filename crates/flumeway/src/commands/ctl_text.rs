@@ -56,6 +56,13 @@ fn ingress(answer: &Value) -> String {
     let reasons: Vec<String> = list(&answer["not_taken"]).iter().map(cell).collect();
     let mut lines = vec![format!("packets by {}", cell(&answer["described"]))];
     lines.extend(reasons.iter().map(|reason| format!("  because {reason}")));
+    for port in list(&answer["ports"]) {
+        let copies = port["driver_copies"].as_u64().map_or_else(|| "?".to_owned(), |copies| copies.to_string());
+        let link = port["link"].as_str().map(|link| format!(", link {link}")).unwrap_or_default();
+        let counted = port["counters"].as_object().map(pairs).unwrap_or_default();
+        let (process, device) = (cell(&port["process"]), cell(&port["device"]));
+        lines.push(format!("port {device} of {process}: {copies} copies by its driver{link}; {counted}"));
+    }
     if let Some(filter) = answer["filter"].as_object() {
         lines.push(format!("filter: {}", pairs(filter)));
     }

@@ -1,12 +1,15 @@
 //! Driver, device, filter and access list as the status shows them.
 
 use super::{Ingress, af_xdp as filter};
-use arena::Arena;
+use arena::counters::{RxCounter, TxCounter};
 use arena::gateway::ACL_CELLS;
 use arena::sync::Ordering;
-use config::{Driver, Pipeline};
+use arena::topology::TX;
+use arena::{Arena, OwnerId};
+use config::{DpdkDevice, Driver, Pipeline};
 use ports::af_xdp;
-use serde_json::{Value, json};
+use ports::xdp::Interface;
+use serde_json::{Map, Value, json};
 
 impl Ingress {
     /// Driver, interface, filter and access list as the status shows them.
@@ -31,7 +34,7 @@ impl Ingress {
                 "native": self.device.as_ref().map(|h| h.chosen().native),
                 "served": self.device.as_ref().map(af_xdp::Host::served),
             })),
-            "ports": ports(pipeline),
+            "ports": ports(pipeline, arena),
             "filter": filter.as_ref().map(|f| json!({
                 "redirected": f.redirected, "no_socket": f.no_socket, "denied": f.denied, "limited": f.limited,
                 "fragments": f.fragments,
@@ -43,18 +46,59 @@ impl Ingress {
     }
 }
 
-/// Each port with its process, and the copies of a packet's bytes that its driver makes.
-fn ports(pipeline: &Pipeline) -> Option<Vec<Value>> {
+/// What stages count of their ports; those that a release has are shown.
+const COUNTERS: [&str; 7] = [
+    "device_missed",
+    "device_errors",
+    "device_no_mbuf",
+    "lost_in_device",
+    "sent_unconfirmed",
+    "eal_init_us",
+    "port_start_us",
+];
+
+/// Each port with its process, the copies of a packet's bytes that its driver makes, its link and what is counted of it.
+fn ports(pipeline: &Pipeline, arena: &Arena) -> Option<Vec<Value>> {
     if pipeline.ingress.driver != Driver::Dpdk {
         return None;
     }
-    let several = pipeline.dpdk.rx.len() > 1;
-    let name = |n| if several { format!("rx-gateway.{n}") } else { "rx-gateway".to_owned() };
-    let rx = pipeline.dpdk.rx.iter().enumerate().map(|(n, device)| {
-        json!({ "process": name(n), "device": device, "driver_copies": device.driver_copies().map(|(rx, _)| rx) })
-    });
-    let tx = pipeline.dpdk.tx.iter().map(|device| {
-        json!({ "process": "tx", "device": device, "driver_copies": device.driver_copies().map(|(_, tx)| tx) })
-    });
+    let port = |id: OwnerId, device: &DpdkDevice, copies: Option<u32>, names: &[(usize, &'static str)]| {
+        let page = arena.page(id);
+        let shown = names.iter().filter(|(_, name)| COUNTERS.contains(name));
+        let counted = shown.filter_map(|(cell, name)| Some(((*name).to_owned(), json!(page?.counter(*cell)))));
+        // What a driver of PCI sees of its link, its process alone knows.
+        let link = device.kernel_interface().map(|name| {
+            let is_up = Interface::find(name).is_ok_and(|interface| interface.is_up);
+            if is_up { "up" } else { "down" }
+        });
+        json!({
+            "process": arena.geometry().instance(id).map(|instance| instance.name(arena.geometry().gateways)),
+            "device": device, "driver_copies": copies, "link": link, "counters": counted.collect::<Map<_, _>>(),
+        })
+    };
+    let gateways = arena.geometry().gateway_ids().zip(&pipeline.dpdk.rx);
+    let rx = gateways.map(|(id, device)| port(id, device, device.driver_copies().map(|(rx, _)| rx), RxCounter::ALL));
+    let tx = &pipeline.dpdk.tx;
+    let tx = tx.iter().map(|device| port(TX, device, device.driver_copies().map(|(_, tx)| tx), TxCounter::ALL));
     Some(rx.chain(tx).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::arena;
+
+    #[test]
+    fn ports_are_shown_with_their_processes() {
+        let mut pipeline = Pipeline::default_with(config::Engine::Null);
+        pipeline.dpdk.rx = DpdkDevice::parse("net_af_packet0,iface=lo").into_iter().collect();
+        pipeline.dpdk.tx = DpdkDevice::parse("0000:3b:00.0");
+        assert_eq!(ports(&pipeline, &arena()), None);
+        pipeline.ingress.driver = Driver::Dpdk;
+        let shown = ports(&pipeline, &arena()).expect("ports");
+        let of = |n: usize| ["process", "device", "driver_copies", "link"].map(|key| shown[n][key].clone());
+        assert_eq!(of(0), [json!("rx-gateway"), json!("net_af_packet0,iface=lo"), json!(1), json!("up")]);
+        assert_eq!(of(1), [json!("tx"), json!("0000:3b:00.0"), json!(0), Value::Null]);
+        assert!(shown[0]["counters"].is_object());
+    }
 }
