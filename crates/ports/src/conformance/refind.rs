@@ -15,7 +15,7 @@ struct Known {
 
 /// Receives `sent`, records those that `recorded` names, and dies; returns what was not recorded.
 fn receive_and_die(harness: &dyn Harness, sent: &[Vec<u8>], recorded: &[usize]) -> Vec<Known> {
-    let mut hand = Hand::new(harness.arena(), 1, 32);
+    let mut hand = Hand::new(harness, 1, 32);
     let mut port = harness.rx(hand.me);
     assert_eq!(hand.inherit(&mut *port), [], "the first incarnation finds nothing");
     hand.offer(&mut *port);
@@ -39,7 +39,7 @@ fn receive_and_die(harness: &dyn Harness, sent: &[Vec<u8>], recorded: &[usize]) 
 
 /// What incarnation `incarnation` finds.
 fn refound(harness: &dyn Harness, incarnation: u32) -> Vec<Refound> {
-    let mut hand = Hand::new(harness.arena(), incarnation, 0);
+    let mut hand = Hand::new(harness, incarnation, 0);
     let mut port = harness.rx(hand.me);
     let found = hand.inherit(&mut *port);
     hand.end(port);
@@ -73,7 +73,7 @@ pub fn unrecorded_packets(harness: &dyn Harness) {
         let word = harness.arena().table().get(known.index).expect("the index of a buffer").owner();
         assert_eq!(word.seq, known.seq, "receiving does not change the owner word");
     }
-    let mut hand = Hand::new(harness.arena(), 2, 0);
+    let mut hand = Hand::new(harness, 2, 0);
     let mut port = harness.rx(hand.me);
     let found = hand.inherit(&mut *port);
     assert_eq!(take_over(&mut hand, &found, addresses(harness)), expected);
@@ -100,7 +100,7 @@ pub fn nothing_when_nothing_came(harness: &dyn Harness) {
 /// finds the other two, with the numbers of the first, and none of them has been overwritten.
 pub fn again_after_a_second_death(harness: &dyn Harness) {
     receive_and_die(harness, &datagrams(3), &[]);
-    let mut hand = Hand::new(harness.arena(), 2, 0);
+    let mut hand = Hand::new(harness, 2, 0);
     let mut port = harness.rx(hand.me);
     let found = hand.inherit(&mut *port);
     let expected = take_over(&mut hand, &found, addresses(harness)).split_off(1);
@@ -113,7 +113,7 @@ pub fn again_after_a_second_death(harness: &dyn Harness) {
     let _ = port.receive(&mut out, 8).expect("the driver receives");
     let new: Vec<u32> = out.iter().map(|p| p.held.index()).collect();
     hand.die(port, out);
-    let mut hand = Hand::new(harness.arena(), 3, 0);
+    let mut hand = Hand::new(harness, 3, 0);
     let mut port = harness.rx(hand.me);
     let mut found = hand.inherit(&mut *port);
     found.retain(|f| !new.contains(&f.index));
@@ -123,7 +123,7 @@ pub fn again_after_a_second_death(harness: &dyn Harness) {
 
 /// Further offers and calls of `receive` leave what is not recorded where it is.
 pub fn unrecorded_packets_are_not_overwritten(harness: &dyn Harness) {
-    let mut hand = Hand::new(harness.arena(), 1, 8);
+    let mut hand = Hand::new(harness, 1, 8);
     let mut port = harness.rx(hand.me);
     hand.offer(&mut *port);
     let sent = datagrams(6);
@@ -147,7 +147,7 @@ pub fn unrecorded_packets_are_not_overwritten(harness: &dyn Harness) {
     let expected: Vec<_> = packets.iter().map(|p| hand.bytes(p).to_vec()).collect();
     assert_eq!(expected, sent[1..=expected.len()], "in the order in which they were sent");
     hand.die(port, packets);
-    let mut hand = Hand::new(harness.arena(), 2, 0);
+    let mut hand = Hand::new(harness, 2, 0);
     let mut port = harness.rx(hand.me);
     let found = hand.inherit(&mut *port);
     let mut bytes: Vec<_> =
@@ -174,7 +174,7 @@ pub fn packets_that_came_meanwhile(harness: &dyn Harness) {
     let expected = receive_and_die(harness, &datagrams(3), &[1]);
     let meanwhile = datagrams(20);
     send_all(harness, &meanwhile);
-    let mut hand = Hand::new(harness.arena(), 2, 0);
+    let mut hand = Hand::new(harness, 2, 0);
     let mut port = harness.rx(hand.me);
     let found = hand.inherit(&mut *port);
     assert_eq!(take_over(&mut hand, &found, addresses(harness)), expected);
@@ -190,5 +190,38 @@ pub fn packets_that_came_meanwhile(harness: &dyn Harness) {
         hand.record(&mut *port, packets);
     }
     assert_eq!(seen, meanwhile);
+    hand.end(port);
+}
+
+/// However its receiver died, every buffer is either the successor's to take, or with a device that keeps it; none is both, and
+/// the successor receives into them.
+pub fn every_buffer_comes_back(harness: &dyn Harness) {
+    receive_and_die(harness, &datagrams(7), &[0, 3, 4]);
+    let mut hand = Hand::new(harness, 2, 0);
+    let mut port = harness.rx(hand.me);
+    let found = hand.inherit(&mut *port);
+    let mut taken = hand.indices();
+    let back = taken.len();
+    taken.sort_unstable();
+    taken.dedup();
+    assert_eq!(taken.len(), back, "a buffer came back twice");
+    let table = harness.arena().table();
+    for (index, d) in table.iter().take(table.buffers() as usize) {
+        let word = d.owner();
+        let mine = taken.binary_search(&index).is_ok();
+        let with_device = word.id.is_device_rx() && harness.keeps_offered();
+        assert!(word.is_older(hand.me) != mine || with_device, "buffer {index} is {word:?}'s, in hand: {mine}");
+        assert!(!mine || word.is(hand.me), "buffer {index} in hand is {word:?}'s");
+    }
+    for f in &found {
+        port.recorded(f.position);
+    }
+    hand.adopt_free(32);
+    hand.offer(&mut *port);
+    let meanwhile = datagrams(5);
+    send_all(harness, &meanwhile);
+    let packets = receive(&mut *port, 5);
+    assert_eq!(packets.iter().map(|p| hand.bytes(p).to_vec()).collect::<Vec<_>>(), meanwhile);
+    hand.record(&mut *port, packets);
     hand.end(port);
 }

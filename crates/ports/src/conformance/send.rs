@@ -3,6 +3,7 @@
 use super::letter::{Letter, done, hand_over, send, send_all, settle};
 use super::{Hand, Harness, PATIENCE};
 use crate::{SendOutcome, Sent, TxPort};
+use arena::Held;
 use arena::meta::Address;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ fn inherit(port: &mut dyn TxPort) -> Vec<Sent> {
 
 /// A header and a result that lies elsewhere arrive as one datagram; either part may be missing.
 pub fn two_parts_make_one_datagram(harness: &dyn Harness) {
-    let mut hand = Hand::new(harness.arena(), 1, 32);
+    let mut hand = Hand::new(harness, 1, 32);
     let mut port = harness.tx(hand.me);
     let big: Vec<u8> = (0..1200_u32).map(|i| (i * 7) as u8).collect();
     for (first, second) in [(&b"header"[..], &b" and result"[..]), (b"alone", b""), (b"", b"second"), (b"x", &big)] {
@@ -39,7 +40,7 @@ pub fn two_parts_make_one_datagram(harness: &dyn Harness) {
 
 /// A hundred datagrams arrive in the order in which they were given.
 pub fn order_is_kept(harness: &dyn Harness) {
-    let mut hand = Hand::new(harness.arena(), 1, 200);
+    let mut hand = Hand::new(harness, 1, 200);
     let mut port = harness.tx(hand.me);
     let mut letters: Vec<_> = (0..100_u8).map(|n| Letter::new(harness, &mut hand, &[n], &[n; 3])).collect();
     send_all(&mut *port, &hand, &mut letters);
@@ -53,7 +54,7 @@ pub fn order_is_kept(harness: &dyn Harness) {
 /// A reply comes from the address that the request was sent to; without a wish the kernel chooses one, and a driver of
 /// links, which knows no routes, refuses it.
 pub fn from_the_address_that_was_asked(harness: &dyn Harness) {
-    let mut hand = Hand::new(harness.arena(), 1, 8);
+    let mut hand = Hand::new(harness, 1, 8);
     let mut port = harness.tx(hand.me);
     let mut letters =
         vec![Letter::new(harness, &mut hand, b"from", b"you"), Letter::new(harness, &mut hand, b"any", b"")];
@@ -76,7 +77,7 @@ pub fn from_the_address_that_was_asked(harness: &dyn Harness) {
 /// Datagrams to nobody, or to where nothing can be sent, fail; those before, between and after them are sent.
 pub fn unsendable_fails_alone(harness: &dyn Harness) {
     use SendOutcome::{Failed, Sent};
-    let mut hand = Hand::new(harness.arena(), 1, 16);
+    let mut hand = Hand::new(harness, 1, 16);
     let mut port = harness.tx(hand.me);
     let posts = port.posts();
     let mut letters: Vec<_> = (0..6_u8).map(|n| Letter::new(harness, &mut hand, &[n], b"")).collect();
@@ -99,7 +100,7 @@ pub fn unsendable_fails_alone(harness: &dyn Harness) {
 
 /// What goes beyond one burst is left for the next call.
 pub fn beyond_the_burst_is_later(harness: &dyn Harness) {
-    let mut hand = Hand::new(harness.arena(), 1, 0);
+    let mut hand = Hand::new(harness, 1, 0);
     let mut port = harness.tx(hand.me);
     let burst = port.burst();
     let count = burst + 3;
@@ -119,7 +120,10 @@ pub fn beyond_the_burst_is_later(harness: &dyn Harness) {
 /// After a kill the successor is told exactly the heads whose last datagram went out: not those of which a part went
 /// out, and not those that failed. Where a device had them, it gives them back to the successor, settled.
 pub fn sent_is_found_after_death(harness: &dyn Harness) {
-    let mut hand = Hand::new(harness.arena(), 1, 16);
+    if harness.forgets() {
+        return what_was_posted_comes_back(harness);
+    }
+    let mut hand = Hand::new(harness, 1, 16);
     let mut port = harness.tx(hand.me);
     let posts = port.posts();
     let mut letters: Vec<_> = (0..5_u8).map(|n| Letter::new(harness, &mut hand, &[n], b"part")).collect();
@@ -133,7 +137,7 @@ pub fn sent_is_found_after_death(harness: &dyn Harness) {
     let expected = [letters[0].sent(hand.arena), letters[3].sent(hand.arena)];
     let expected = if posts { &[][..] } else { &expected };
     std::mem::forget(port); // a process that is killed tidies nothing up
-    let mut second = Hand::new(harness.arena(), 2, 0);
+    let mut second = Hand::new(harness, 2, 0);
     let mut port = harness.tx(second.me);
     let found = inherit(&mut *port);
     assert_eq!(found, expected, "what was recorded earlier is not found");
@@ -160,9 +164,51 @@ pub fn sent_is_found_after_death(harness: &dyn Harness) {
     done(&mut hand, earlier);
 }
 
+/// A device that was reset says nothing: heads whose last datagram was posted come back settled, those of which a part was come
+/// back to be sent again, each once, and the successor sends none of them by itself.
+fn what_was_posted_comes_back(harness: &dyn Harness) {
+    let mut hand = Hand::new(harness, 1, 16);
+    let mut port = harness.tx(hand.me);
+    let mut letters: Vec<_> = (0..4_u8).map(|n| Letter::new(harness, &mut hand, &[n], b"part")).collect();
+    letters[1].last = false;
+    letters[2].to = Address::new(harness.unsendable());
+    let outcomes = hand_over(&mut *port, hand.arena, &mut letters);
+    assert_eq!(outcomes, [SendOutcome::Sent, SendOutcome::Sent, SendOutcome::Failed, SendOutcome::Sent]);
+    for n in [0, 1, 3] {
+        assert_eq!(next(harness)[0], n);
+    }
+    std::mem::forget(port);
+    hand.me.incarnation = 2;
+    let mut port = harness.tx(hand.me);
+    let (mut sent, mut again, mut unconfirmed) = (Vec::new(), Vec::new(), Vec::new());
+    port.found_sent(&mut sent);
+    port.take_unposted(&mut again);
+    port.take_unconfirmed(&mut unconfirmed);
+    let indices = |heads: &[Held]| heads.iter().map(Held::index).collect::<Vec<_>>();
+    let mut expected = [letters[0].head.index(), letters[3].head.index()];
+    expected.sort_unstable();
+    assert_eq!((sent.len(), indices(&again)), (0, vec![letters[1].head.index()]));
+    assert_eq!(indices(&unconfirmed), expected);
+    let table = hand.arena.table();
+    for (heads, settled) in [(&again, false), (&unconfirmed, true)] {
+        assert!(heads.iter().all(|h| table.of(h).is_settled() == settled && table.of(h).owner().is(hand.me)));
+    }
+    assert!(!port.is_pending());
+    let mut more = Vec::new();
+    port.take_unposted(&mut more);
+    port.take_unconfirmed(&mut more);
+    assert!(more.is_empty(), "a second time");
+    assert_eq!(harness.peer_recv(SILENCE), None, "nobody sent anything again");
+    for held in unconfirmed.into_iter().chain(again) {
+        held.release();
+    }
+    letters.iter_mut().for_each(|letter| letter.posted = false);
+    done(&mut hand, letters);
+}
+
 /// What stands in the arena's words is forgotten here.
 pub fn recorded_is_not_found(harness: &dyn Harness) {
-    let mut hand = Hand::new(harness.arena(), 1, 16);
+    let mut hand = Hand::new(harness, 1, 16);
     let mut port = harness.tx(hand.me);
     let mut letters: Vec<_> = (0..3_u8).map(|n| Letter::new(harness, &mut hand, &[n], b"")).collect();
     assert_eq!(send(&mut *port, &hand, &mut letters), [SendOutcome::Sent; 3]);
@@ -174,7 +220,7 @@ pub fn recorded_is_not_found(harness: &dyn Harness) {
 
 /// A first incarnation has no predecessor; an empty burst is no burst.
 pub fn nothing_sent_nothing_found(harness: &dyn Harness) {
-    let hand = Hand::new(harness.arena(), 1, 0);
+    let hand = Hand::new(harness, 1, 0);
     let mut port = harness.tx(hand.me);
     assert_eq!(inherit(&mut *port), []);
     port.send(&[], &mut []).expect("an empty burst");

@@ -40,11 +40,16 @@ impl Namespace {
         }
     }
 
+    /// The calling thread is in the namespace from now on.
+    pub fn enter(&self) {
+        let entered = move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network));
+        entered.expect("a namespace of ours");
+    }
+
     /// Runs `work` on a thread that has entered the namespace. Sockets opened there stay there.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let worker = || {
-            let entered = move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network));
-            entered.expect("a namespace of ours");
+            self.enter();
             work()
         };
         std::thread::scope(|scope| scope.spawn(worker).join()).unwrap_or_else(|e| std::panic::resume_unwind(e))
