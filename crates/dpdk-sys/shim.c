@@ -490,7 +490,8 @@ uint32_t fw_sender_take_done(struct fw_sender *sender, uint32_t *indices, uint32
 
 struct rte_mempool *fw_plain_pool(const char *name, uint32_t mbufs, int numa_node)
 {
-	return rte_pktmbuf_pool_create(name, mbufs, 0, 0, FW_STRIDE - FW_OBJECT_HEADER - sizeof(struct rte_mbuf), numa_node);
+	/* An odd number of cache lines, which the library does not pad, and below a page: the kernel's limit for AF_XDP. */
+	return rte_pktmbuf_pool_create(name, mbufs, 0, 0, 61 * 64 - FW_OBJECT_HEADER - sizeof(struct rte_mbuf), numa_node);
 }
 
 void fw_plain_pool_free(struct rte_mempool *pool)

@@ -230,7 +230,9 @@ impl<'a> Hand<'a> {
     /// Offers all that is free, and says which buffers went.
     fn offer(&mut self, port: &mut dyn RxPort) -> Vec<u32> {
         let first_fill = std::mem::take(&mut self.first_fill);
-        self.adopt_free(first_fill);
+        if self.free.len() < first_fill {
+            self.adopt_free(first_fill);
+        }
         let mut before = self.indices();
         port.offer(self.arena, &mut self.free);
         let kept = self.indices();

@@ -241,8 +241,7 @@ fn not_probed(name: &str, errno: i32, log: String) -> DpdkError {
     let device = name.to_owned();
     let unknown = errno == libc::ENODEV
         || errno == libc::ENOENT
-        || log.contains("no driver")
-        || log.contains("Cannot find driver");
+        || log.contains("failed to parse device");
     let in_use = errno == libc::EBUSY || log.contains("busy") || log.contains("Busy");
     match (in_use, unknown && !is_pci(name)) {
         (true, _) => DpdkError::InUse { device, log },

@@ -110,6 +110,8 @@ pub struct DpdkRx {
     /// On their way into the pool.
     offered: Vec<Held>,
     started: bool,
+    /// The driver also brings what the machine's own kernel sends by the interface.
+    hears_itself: bool,
     /// Withdrawn: the device is gone.
     closed: bool,
     /// Why the port did not start at the last offer.
@@ -162,6 +164,7 @@ impl DpdkRx {
         let depth = (in_queues + spare).min(options.depth).min(home.len() as u32);
         let burst = options.burst.clamp(1, BURST);
         let info = Self::describe(&device, &config);
+        let hears_itself = info.driver == "net_af_packet";
         let (link_base, lost) = books(received, options.before);
         Ok(Self {
             device,
@@ -178,6 +181,7 @@ impl DpdkRx {
             numbers: Vec::with_capacity(depth as usize),
             offered: Vec::with_capacity(depth as usize),
             started: false,
+            hears_itself,
             closed: false,
             not_started: None,
             next_queue: 0,
@@ -303,6 +307,11 @@ impl DpdkRx {
                 self.faults += 1;
                 continue;
             };
+            if self.hears_itself && is_from(self.arena.packet(&held), packet.offset, self.info.mac) {
+                self.table.post(&held, DEVICE, self.me, Posted { position: 0, last: false });
+                self.offered.push(held);
+                continue;
+            }
             self.posted = self.posted.saturating_sub(1);
             let at = DataRange { offset: packet.offset, len: packet.len };
             let verify = self.options.verify_checksums && packet.flags & ffi::GOOD_CHECKSUM == 0;
@@ -312,6 +321,9 @@ impl DpdkRx {
                 look_alone(bytes, at, queue as u8, verify, &self.options.filter);
             self.position = self.position.wrapping_add(1);
             out.push(Received { held, data, peer, local, link, position: self.position, standing });
+        }
+        if !self.offered.is_empty() {
+            self.pool.put(self.home.start, &mut self.offered, &mut self.numbers);
         }
         n
     }
@@ -323,6 +335,12 @@ impl DpdkRx {
         let surely = self.posted.saturating_sub(self.in_queues) as usize;
         if surely >= wanted { wanted } else { wanted.min(self.pool.available() as usize) }
     }
+}
+
+/// Whether the frame at `offset` comes from the hardware address `mac`.
+fn is_from(buffer: &[u8], offset: u16, mac: [u8; 6]) -> bool {
+    let at = usize::from(offset) + 6;
+    buffer.get(at..at + 6) == Some(&mac[..])
 }
 
 /// The base for later incarnations, and what was lost until now. Both are exact where the kernel counts what reached the port.
@@ -385,7 +403,7 @@ impl RxPort for DpdkRx {
     fn receive(&mut self, out: &mut Vec<Received>, max: usize) -> Result<usize, PortError> {
         if !self.started {
             return match self.not_started.take() {
-                Some(error) if self.posted >= self.depth => Err(error.into()),
+                Some(error) if self.posted >= self.depth.min(self.in_queues) => Err(error.into()),
                 _ => Ok(0),
             };
         }

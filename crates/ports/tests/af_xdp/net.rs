@@ -55,6 +55,21 @@ impl Namespace {
         std::thread::scope(|scope| scope.spawn(worker).join()).unwrap_or_else(|e| std::panic::resume_unwind(e))
     }
 
+    /// Interfaces that are made from now on say nothing by themselves: no packet of the tests is one that announces the machine.
+    fn be_quiet(&self) {
+        let settings = [
+            ("router_solicitations", "0"),
+            ("mldv1_unsolicited_report_interval", "1000000000"),
+            ("mldv2_unsolicited_report_interval", "1000000000"),
+        ];
+        self.inside(|| {
+            for (name, value) in settings {
+                // Without IPv6 there is nothing to be silenced.
+                let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/default/{name}"), value);
+            }
+        });
+    }
+
     fn ip(&self, words: &str) -> Result<(), String> {
         let run = || Command::new("ip").args(words.split_whitespace()).output();
         let output = self.inside(run).map_err(|e| format!("ip (iproute2) cannot be run: {e}"))?;
@@ -80,6 +95,7 @@ impl Net {
     /// What the machine lacks, if it lacks anything.
     pub fn new() -> Result<Self, String> {
         let net = Self { pipeline: Namespace::new()?, traffic: Namespace::new()? };
+        [&net.pipeline, &net.traffic].into_iter().for_each(Namespace::be_quiet);
         let mac = |side: usize| MACS[side].map(|byte| format!("{byte:02x}")).join(":");
         let (ours, theirs, keeper) = (mac(0), mac(1), net.traffic.keeper.id());
         let shape = "mtu 1500 numtxqueues 1 numrxqueues 1";

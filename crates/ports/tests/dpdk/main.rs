@@ -6,10 +6,12 @@
 mod net;
 #[path = "../common/skip.rs"]
 mod skip;
+mod datagrams;
 mod wrong_input;
 
 use arena::meta::Link;
 use arena::{Arena, Me};
+use datagrams::Datagrams;
 use net::Net;
 use ports::conformance::{self, Harness};
 use ports::dpdk::{Before, DpdkRx, DpdkTx, Eal, EalOptions, Filter, Idle, RxOptions, TxOptions, remove_forgotten};
@@ -130,7 +132,8 @@ impl Harness for Dpdk {
 
     fn rx(&self, me: Me) -> Box<dyn RxPort> {
         remove_forgotten(&self.eal, &self.device("rx"));
-        Box::new(DpdkRx::open(&self.eal, &self.options(), &self.arena, me).expect("a port"))
+        let port = DpdkRx::open(&self.eal, &self.options(), &self.arena, me).expect("a port");
+        Box::new(Datagrams::of(port, &self.arena))
     }
 
     fn tx(&self, me: Me) -> Box<dyn TxPort> {
