@@ -185,7 +185,7 @@ static bool add_ports(const struct fw_match *match, struct pattern *p)
 
 static void describe(const struct fw_flow_rule *rule, struct pattern *p)
 {
-	const struct fw_match *match = &rule->match;
+	const struct fw_match *match = &rule->wanted;
 	const bool addressed = match->source_bits > 0 || match->destination_bits > 0;
 	const bool untagged = match->vlan_mask != 0 && match->vlan == 0;
 	struct rte_flow_item *next = p->items;

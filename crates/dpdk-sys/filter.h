@@ -50,9 +50,9 @@ void fw_acl_free(struct rte_acl_ctx *acl);
 /* `found[i]` becomes the number of the rule that matches `keys[i]`, plus 1, or 0. At most FW_KEYS. */
 int fw_acl_classify(const struct rte_acl_ctx *acl, const uint8_t (*keys)[FW_KEY], uint32_t *found, uint32_t count);
 
-/* How a port's rule works. `match.number` is not looked at, and neither is the protocol, which is UDP. */
+/* How a port's rule works. `wanted.number` is not looked at, and neither is the protocol, which is UDP. */
 struct fw_flow_rule {
-	struct fw_match match;
+	struct fw_match wanted;
 	bool ipv6;
 	bool count;
 	/* Among rules that match, the lowest decides. */

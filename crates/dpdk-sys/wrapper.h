@@ -7,4 +7,5 @@
 #include <rte_memory.h>
 #include <rte_version.h>
 
+#include "filter.h"
 #include "shim.h"

@@ -18,7 +18,7 @@ fn stop(message: &str) -> ! {
 }
 
 pub fn make() {
-    for file in ["build.rs", "build/library.rs", "wrapper.h", "shim.h", "shim.c"] {
+    for file in ["build.rs", "build/library.rs", "wrapper.h", "shim.h", "shim.c", "filter.h", "filter.c"] {
         println!("cargo:rerun-if-changed={file}");
     }
     let absent = "Debian: apt install libdpdk-dev libclang-14-dev pkg-config; or build without the feature `dpdk`";
@@ -35,7 +35,7 @@ pub fn make() {
     }
     let flags = flags();
     // Only what is called: of the sixty libraries that pkg-config names, each would be loaded at every start.
-    for name in ["rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring"] {
+    for name in ["rte_acl", "rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring"] {
         println!("cargo:rustc-link-lib=dylib={name}");
     }
     for path in &library.link_paths {
@@ -57,7 +57,7 @@ fn flags() -> Vec<String> {
 
 fn compile(flags: &[String]) {
     let mut build = cc::Build::new();
-    build.file("shim.c").opt_level(2).warnings(true).extra_warnings(true);
+    build.files(["shim.c", "filter.c"]).opt_level(2).warnings(true).extra_warnings(true);
     // DPDK's own headers use what is marked as experimental and deprecated.
     build.define("ALLOW_EXPERIMENTAL_API", None).flag("-Wno-unused-parameter");
     for flag in flags {

@@ -145,6 +145,15 @@ pub trait RxPort {
     /// the port is open, before the first packet, and at each reload.
     fn set_access_list(&mut self, _rules: &[AclRule], _policy: AclAction) {}
 
+    /// Packets that the device itself has dropped by rules of the access list, since this was last asked: `add` is told of a rule
+    /// and a number. Not for each packet; asks about some of the rules, or about `all`, as before another list comes.
+    fn take_denied(&mut self, _all: bool, _add: &mut dyn FnMut(u16, u64)) {}
+
+    /// What an operator should know of the port, once.
+    fn take_notice(&mut self) -> Option<String> {
+        None
+    }
+
     /// What the device counts by itself. Not for each packet: it may ask the device.
     fn device_counts(&mut self) -> Option<DeviceCounts> {
         None

@@ -155,6 +155,30 @@ pub enum DpdkError {
         /// The device.
         device: String,
     },
+    /// The access list cannot be built.
+    #[error(
+        "dpdk: the access list cannot be built: {reason}: {log}; packets are held against it one rule after the other, which costs \
+         more; raise [dpdk] eal_memory_mib, or join prefixes and port ranges of [[ingress.acl]]"
+    )]
+    AccessList {
+        /// The error number's text.
+        reason: String,
+        /// What the library says.
+        log: String,
+    },
+    /// The port does not take a rule that it must take.
+    #[error(
+        "dpdk: {device} does not take rule {rule} of [[ingress.acl]] as a rule of its own: {reason}; write [dpdk] flow_rules = \"auto\", \
+         and rx-gateway holds packets against it"
+    )]
+    FlowRule {
+        /// The device.
+        device: String,
+        /// The rule, from 1.
+        rule: usize,
+        /// The port's words.
+        reason: String,
+    },
     /// The pool cannot be made.
     #[error("dpdk: the pool over the arena cannot be made: {reason}: {log}; raise [dpdk] eal_memory_mib")]
     Pool {

@@ -127,6 +127,11 @@ pub(super) fn probe(device: &CStr) -> Result<(), c_int> {
 pub(super) struct Port(u16);
 
 impl Port {
+    /// As the library numbers it.
+    pub(super) fn number(self) -> u16 {
+        self.0
+    }
+
     /// The port of the device `name`.
     pub(super) fn find(name: &CStr) -> Option<Self> {
         let mut port = 0;

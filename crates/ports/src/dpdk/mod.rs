@@ -13,6 +13,7 @@
 //! whatever the queue; a buffer in anybody else's hands is never in the pool. mbufs lie in front of the data in each buffer, are
 //! written by this module and the device's driver alone, and are made anew by each incarnation.
 
+mod access;
 mod device;
 mod eal;
 mod error;
@@ -23,6 +24,7 @@ mod rx;
 mod statistics;
 mod tx;
 
+pub use access::{Classifier, FlowReport, FlowRules};
 pub use device::{DeviceInfo, LinkState, remove_forgotten};
 pub use eal::{Eal, EalOptions, Versions, versions};
 pub use error::DpdkError;

@@ -3,14 +3,16 @@
 //! The device, or its driver, takes buffers from the pool whenever it likes: which of the two has one is not told apart, and the
 //! owner word of both is the device's. Of what was taken and not recorded when this process dies, only the number can be told.
 
+use super::access::AccessList;
 use super::device::Device;
 use super::ffi::{self, BURST, Packet, Pool, PortConfig};
 use super::idle::Waiter;
 use super::memory::Packets;
 use super::statistics::{PortStatistics, Statistics, interface_received};
-use super::{DeviceInfo, DpdkError, Eal, Idle};
+use super::{DeviceInfo, DpdkError, Eal, FlowReport, FlowRules, Idle};
 use crate::ethernet::{Recipient, Seen, look_alone};
 use crate::{DeviceCounts, PortError, Received, Refound, RxPort, StartTimes};
+use acl::{AclAction, AclRule};
 use arena::descriptor::{DataRange, Table};
 use arena::device::Posted;
 use arena::killpoint::{KillPoint, reach};
@@ -78,6 +80,8 @@ pub struct RxOptions {
     pub verify_checksums: bool,
     /// Whether the port verifies checksums, if it can.
     pub offloads: bool,
+    /// Whether the port drops by rules of the access list.
+    pub flow_rules: FlowRules,
     /// How a stage without work waits.
     pub idle: Idle,
     /// Its first sleep without interrupts, microseconds.
@@ -104,6 +108,7 @@ pub struct DpdkRx {
     config: PortConfig,
     info: DeviceInfo,
     waiter: Waiter,
+    access: AccessList,
     packets: Vec<Packet>,
     /// Numbers on their way into the pool.
     numbers: Vec<u32>,
@@ -177,6 +182,7 @@ impl DpdkRx {
             config,
             info,
             waiter,
+            access: AccessList::new(eal, options.flow_rules),
             packets: vec![Packet::default(); BURST],
             numbers: Vec::with_capacity(depth as usize),
             offered: Vec::with_capacity(depth as usize),
@@ -249,12 +255,15 @@ impl DpdkRx {
         if self.options.idle == Idle::Interrupt && !self.waiter.has_interrupts() {
             return Err(DpdkError::NoInterrupts { device: device.name.clone() });
         }
-        Ok(())
+        self.access.start(port, &self.options.filter, &device.name)
     }
 
     /// Starts the port if it has not been. With too few buffers it is tried again at the next offer.
     fn start_if_possible(&mut self) {
-        if self.started || self.closed || self.posted < self.in_queues.min(self.depth) && self.needs_all() {
+        if self.started || self.closed || self.not_started.as_ref().is_some_and(is_final) {
+            return;
+        }
+        if self.posted < self.in_queues.min(self.depth) && self.needs_all() {
             return;
         }
         let start = Instant::now();
@@ -278,6 +287,11 @@ impl DpdkRx {
     /// Whether the link is up, and how fast; `None` without a device.
     pub fn link_state(&self) -> Option<super::LinkState> {
         self.device.link()
+    }
+
+    /// What the port drops by itself.
+    pub fn flow_report(&self) -> &FlowReport {
+        self.access.report()
     }
 
     /// What the port counts.
@@ -343,6 +357,11 @@ fn is_from(buffer: &[u8], offset: u16, mac: [u8; 6]) -> bool {
     buffer.get(at..at + 6) == Some(&mac[..])
 }
 
+/// Whether a start that failed so fails again: the port was started, and cannot do what it must.
+fn is_final(error: &DpdkError) -> bool {
+    matches!(error, DpdkError::FlowRule { .. } | DpdkError::NoInterrupts { .. })
+}
+
 /// The base for later incarnations, and what was lost until now. Both are exact where the kernel counts what reached the port.
 fn books(received: Option<u64>, before: Before) -> (Option<u64>, u64) {
     let Some(received) = received else { return (None, 0) };
@@ -403,7 +422,7 @@ impl RxPort for DpdkRx {
     fn receive(&mut self, out: &mut Vec<Received>, max: usize) -> Result<usize, PortError> {
         if !self.started {
             return match self.not_started.take() {
-                Some(error) if self.posted >= self.depth.min(self.in_queues) => Err(error.into()),
+                Some(error) if is_final(&error) || self.posted >= self.depth.min(self.in_queues) => Err(error.into()),
                 _ => Ok(0),
             };
         }
@@ -432,6 +451,7 @@ impl RxPort for DpdkRx {
             }
         }
         let got = out.len() - before;
+        self.access.classify(&mut out[before..]);
         self.waiter.learn(slept, got > 0);
         if got > 0 {
             reach(KillPoint::Received);
@@ -450,6 +470,7 @@ impl RxPort for DpdkRx {
     fn withdraw(&mut self, free: &mut Vec<Held>) {
         if !std::mem::replace(&mut self.closed, true) {
             self.statistics.get(self.device.port);
+            self.access.stop(self.device.port);
             self.started = false;
             self.device.remove();
         }
@@ -467,6 +488,19 @@ impl RxPort for DpdkRx {
 
     fn link_address(&self) -> Option<[u8; 6]> {
         Some(self.info.mac)
+    }
+
+    fn set_access_list(&mut self, rules: &[AclRule], policy: AclAction) {
+        let port = self.started.then_some(self.device.port);
+        self.access.set(rules, policy, port, &self.options.filter, &self.device.name);
+    }
+
+    fn take_denied(&mut self, all: bool, add: &mut dyn FnMut(u16, u64)) {
+        self.access.count(all, add);
+    }
+
+    fn take_notice(&mut self) -> Option<String> {
+        self.access.take_notice()
     }
 
     fn device_counts(&mut self) -> Option<DeviceCounts> {

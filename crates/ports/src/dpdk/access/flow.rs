@@ -1,0 +1,228 @@
+//! Rules of the port itself (rte_flow): it drops what the access list begins by denying.
+//!
+//! Of a list only its first rules up to the first that allows something can be left to a port: a packet that such a rule matches is
+//! denied, whatever else it matches. What a port drops is at most what rx-gateway would have denied by that rule: datagrams of
+//! UDP, to our own addresses and port. What a port does not take, and frames that it reads in another way (a second VLAN tag),
+//! are rx-gateway's as ever. So a list means the same with and without.
+
+use super::super::DpdkError;
+use super::super::ffi::{Port, reason};
+use super::super::rx::Filter;
+use super::ffi::{self, Flow, FlowRule, Match};
+use super::{octets, to_match};
+use acl::{AclAction, AclRule, Protocol};
+use std::fmt;
+use std::net::IpAddr;
+
+/// Rules that are asked for their packets at once: a device may take microseconds for each.
+const ASKED_AT_ONCE: usize = 16;
+
+/// Whether a port is to drop packets by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FlowRules {
+    /// By those rules that it takes.
+    #[default]
+    Auto,
+    /// Not at all.
+    Off,
+    /// By all that can be left to it; it does not start otherwise.
+    Require,
+}
+
+/// What a port has taken of an access list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FlowReport {
+    /// Rules at the begin of the list that could be left to the port.
+    pub rules: usize,
+    /// Of them, those that it has taken whole.
+    pub taken: usize,
+    /// Whether it tells for each of them how many packets it drops.
+    pub counted: bool,
+    /// The first that it has not taken, from 0, and its words.
+    pub refused: Option<(u16, String)>,
+}
+
+impl fmt::Display for FlowReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the port drops by {} of the {} rules that begin the access list", self.taken, self.rules)?;
+        if let Some((rule, words)) = &self.refused {
+            write!(f, "; rx-gateway applies rule {} and what else is left: {words}", rule + 1)?;
+        }
+        if self.taken > 0 && !self.counted {
+            write!(f, "; it does not tell how many packets: `ctl acl show` counts those that reach rx-gateway")?;
+        }
+        Ok(())
+    }
+}
+
+/// What is asked of a port for one rule and one of our addresses.
+#[derive(Clone, Copy, Debug)]
+struct Demand {
+    ipv6: bool,
+    wanted: Match,
+}
+
+/// A rule that a port has taken.
+#[derive(Debug)]
+struct Taken {
+    flow: Flow,
+    demand: Demand,
+    level: u32,
+    /// Packets told of so far; none: it does not count.
+    hits: Option<u64>,
+}
+
+/// The rules of a port.
+#[derive(Debug, Default)]
+pub(super) struct Flows {
+    taken: Vec<Taken>,
+    report: FlowReport,
+    /// The one to ask next.
+    next: usize,
+}
+
+impl Flows {
+    /// Has the port drop by `rules` what it can, in place of all that it had. `us`: whose datagrams the list is about.
+    pub fn replace(&mut self, port: Port, rules: &[AclRule], us: &Filter) {
+        self.clear(port);
+        let demands = demands(rules, us);
+        let mut refused: Vec<Demand> = Vec::new();
+        let mut report = FlowReport { counted: true, ..FlowReport::default() };
+        for of_rule in demands.chunk_by(|a, b| a.wanted.number == b.wanted.number) {
+            report.rules += 1;
+            let before = refused.len();
+            for demand in of_rule {
+                if let Err(words) = self.ask(port, demand, &refused) {
+                    report.refused.get_or_insert((demand.wanted.number as u16, words));
+                    refused.push(*demand);
+                }
+            }
+            report.taken += usize::from(refused.len() == before);
+        }
+        report.counted = self.taken.iter().all(|taken| taken.hits.is_some());
+        self.report = report;
+    }
+
+    fn ask(&mut self, port: Port, demand: &Demand, refused: &[Demand]) -> Result<(), String> {
+        let earlier = |other: &&Demand| other.wanted.number != demand.wanted.number && other.overlaps(demand);
+        // Its packets would be counted under the wrong rule.
+        if let Some(other) = refused.iter().find(earlier) {
+            return Err(format!("rule {} comes before it and is not the port's", other.wanted.number + 1));
+        }
+        let below = self.taken.iter().filter(|taken| earlier(&&taken.demand)).map(|taken| taken.level + 1);
+        let level = below.max().unwrap_or(0);
+        let rule = |count| FlowRule { wanted: demand.wanted, ipv6: demand.ipv6, count, priority: level };
+        let counted = Flow::create(port, &rule(true)).map(|flow| (flow, Some(0)));
+        let created = counted.or_else(|_| Flow::create(port, &rule(false)).map(|flow| (flow, None)));
+        let (flow, hits) = created.map_err(|(errno, words)| match words.as_str() {
+            "" => reason(errno),
+            words => format!("{} ({words})", reason(errno)),
+        })?;
+        self.taken.push(Taken { flow, demand: *demand, level, hits });
+        Ok(())
+    }
+
+    /// Takes the rules away.
+    pub fn clear(&mut self, port: Port) {
+        let mut kept = Vec::new();
+        for taken in self.taken.drain(..).rev() {
+            if !taken.flow.destroy() {
+                kept.push(taken.demand);
+            }
+        }
+        // A port that keeps a rule may still lose all.
+        if !kept.is_empty() {
+            ffi::flush(port, Vec::new());
+        }
+        (self.report, self.next) = (FlowReport::default(), 0);
+    }
+
+    /// What the port has taken.
+    pub fn report(&self) -> &FlowReport {
+        &self.report
+    }
+
+    /// Tells `add` how many more packets the port has dropped by a rule; asks for a few rules at once, or for `all`.
+    pub fn count(&mut self, all: bool, add: &mut dyn FnMut(u16, u64)) {
+        let count = self.taken.len();
+        for _ in 0..if all { count } else { count.min(ASKED_AT_ONCE) } {
+            self.next = if self.next + 1 < count { self.next + 1 } else { 0 };
+            let Taken { flow, demand, hits: Some(before), .. } = &mut self.taken[self.next] else { continue };
+            let Some(now) = flow.hits().filter(|now| now > before) else { continue };
+            add(demand.wanted.number as u16, now - *before);
+            *before = now;
+        }
+    }
+}
+
+impl FlowReport {
+    /// Whether there is nothing to tell.
+    pub(super) fn is_whole(&self) -> bool {
+        self.refused.is_none() && self.counted
+    }
+
+    /// An error if the port must take everything.
+    pub(super) fn check(&self, mode: FlowRules, device: &str) -> Result<(), DpdkError> {
+        match &self.refused {
+            Some((rule, reason)) if mode == FlowRules::Require => Err(DpdkError::FlowRule {
+                device: device.to_owned(),
+                rule: usize::from(*rule) + 1,
+                reason: reason.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What to ask of a port, in the rules' order: those before the first rule that allows something.
+fn demands(rules: &[AclRule], us: &Filter) -> Vec<Demand> {
+    let leading = rules.iter().take_while(|rule| rule.action == AclAction::Deny);
+    let of_udp = |rule: &AclRule| rule.protocol.is_none_or(|protocol| protocol == Protocol::UDP);
+    let mut demands = Vec::new();
+    for (n, rule) in leading.enumerate().filter(|(_, rule)| of_udp(rule)) {
+        for ipv6 in [false, true] {
+            let Some(wanted) = to_match(n as u32, rule, ipv6).and_then(|wanted| to_our_port(wanted, us.port)) else {
+                continue;
+            };
+            if us.addresses.is_empty() {
+                demands.push(Demand { ipv6, wanted });
+            }
+            let ours = |own: &&IpAddr| own.is_ipv6() == ipv6 && rule.destination.is_none_or(|to| to.contains(**own));
+            for own in us.addresses.iter().filter(ours) {
+                let destination_bits = if ipv6 { 128 } else { 32 };
+                demands.push(Demand { ipv6, wanted: Match { destination: octets(*own), destination_bits, ..wanted } });
+            }
+        }
+    }
+    demands
+}
+
+/// Narrowed to our port; none if the rule is about other ports. 0: any.
+fn to_our_port(wanted: Match, port: u16) -> Option<Match> {
+    match port {
+        0 => Some(wanted),
+        _ => (wanted.port_first..=wanted.port_last).contains(&port).then_some(Match {
+            port_first: port,
+            port_last: port,
+            ..wanted
+        }),
+    }
+}
+
+impl Demand {
+    /// Whether a packet can be in both.
+    fn overlaps(&self, other: &Self) -> bool {
+        let (a, b) = (&self.wanted, &other.wanted);
+        let prefixes = |a: &[u8; 16], a_bits: u8, b: &[u8; 16], b_bits: u8| {
+            let differing = u128::from_be_bytes(*a) ^ u128::from_be_bytes(*b);
+            differing.leading_zeros() >= u32::from(a_bits.min(b_bits))
+        };
+        let ranges = |a: (u16, u16), b: (u16, u16)| a.0 <= b.1 && b.0 <= a.1;
+        self.ipv6 == other.ipv6
+            && prefixes(&a.source, a.source_bits, &b.source, b.source_bits)
+            && prefixes(&a.destination, a.destination_bits, &b.destination, b.destination_bits)
+            && ranges((a.port_first, a.port_last), (b.port_first, b.port_last))
+            && ranges((a.source_port_first, a.source_port_last), (b.source_port_first, b.source_port_last))
+            && (a.vlan_mask == 0 || b.vlan_mask == 0 || a.vlan == b.vlan)
+    }
+}
