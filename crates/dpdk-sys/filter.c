@@ -133,6 +133,8 @@ int fw_acl_classify(const struct rte_acl_ctx *acl, const uint8_t (*keys)[FW_KEY]
 
 /* Rules of a port. */
 
+_Static_assert(sizeof(struct rte_flow_item_ipv6) <= FW_FLOW_BYTES, "the longest header");
+
 /* The headers that a packet must have, and what must stand in them. */
 struct pattern {
 	struct rte_flow_item_eth eth, eth_mask;
@@ -140,7 +142,7 @@ struct pattern {
 	struct rte_flow_item_ipv4 ipv4, ipv4_mask;
 	struct rte_flow_item_ipv6 ipv6, ipv6_mask;
 	struct rte_flow_item_udp udp, udp_last, udp_mask;
-	struct rte_flow_item items[5];
+	struct rte_flow_item items[FW_FLOW_ITEMS + 1];
 };
 
 static void mask_prefix(void *spec, void *mask, const uint8_t *address, uint32_t bits)
@@ -218,6 +220,51 @@ static void describe(const struct fw_flow_rule *rule, struct pattern *p)
 	if (memcmp(&p->udp, &p->udp_last, sizeof(p->udp)) != 0)
 		udp->last = &p->udp_last;
 	add(next, RTE_FLOW_ITEM_TYPE_END, NULL, NULL, false);
+}
+
+static size_t bytes_of(enum rte_flow_item_type type, int *kind)
+{
+	switch (type) {
+	case RTE_FLOW_ITEM_TYPE_ETH:
+		*kind = FW_FLOW_ETH;
+		return sizeof(struct rte_flow_item_eth);
+	case RTE_FLOW_ITEM_TYPE_VLAN:
+		*kind = FW_FLOW_VLAN;
+		return sizeof(struct rte_flow_item_vlan);
+	case RTE_FLOW_ITEM_TYPE_IPV4:
+		*kind = FW_FLOW_IPV4;
+		return sizeof(struct rte_flow_item_ipv4);
+	case RTE_FLOW_ITEM_TYPE_IPV6:
+		*kind = FW_FLOW_IPV6;
+		return sizeof(struct rte_flow_item_ipv6);
+	default:
+		*kind = FW_FLOW_UDP;
+		return sizeof(struct rte_flow_item_udp);
+	}
+}
+
+uint32_t fw_flow_describe(const struct fw_flow_rule *rule, struct fw_flow_item *items)
+{
+	struct pattern pattern;
+	uint32_t n = 0;
+
+	describe(rule, &pattern);
+	for (; pattern.items[n].type != RTE_FLOW_ITEM_TYPE_END; n++) {
+		const struct rte_flow_item *from = &pattern.items[n];
+		int kind;
+		const size_t bytes = bytes_of(from->type, &kind);
+
+		items[n] = (struct fw_flow_item){ .kind = kind };
+		items[n].has_spec = from->spec != NULL;
+		items[n].has_last = from->last != NULL;
+		if (from->spec != NULL)
+			memcpy(items[n].spec, from->spec, bytes);
+		if (from->last != NULL)
+			memcpy(items[n].last, from->last, bytes);
+		if (from->mask != NULL)
+			memcpy(items[n].mask, from->mask, bytes);
+	}
+	return n;
 }
 
 struct rte_flow *fw_flow_create(uint16_t port, const struct fw_flow_rule *rule, char *message, size_t len)

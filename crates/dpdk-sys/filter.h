@@ -20,7 +20,12 @@ enum {
 	FW_KEY_VLAN = 40,
 	/* Most keys of a call. */
 	FW_KEYS = 64,
+	FW_FLOW_ITEMS = 4,
+	FW_FLOW_BYTES = 44,
 };
+
+/* Headers. */
+enum { FW_FLOW_ETH = 1, FW_FLOW_VLAN, FW_FLOW_IPV4, FW_FLOW_IPV6, FW_FLOW_UDP };
 
 /* One rule, of one family. Addresses are as in a packet, the rest as the machine has it. */
 struct fw_match {
@@ -58,6 +63,17 @@ struct fw_flow_rule {
 	/* Among rules that match, the lowest decides. */
 	uint32_t priority;
 };
+/* One header of what a rule asks for, and what must stand in its first bytes. */
+struct fw_flow_item {
+	int kind;
+	bool has_spec;
+	bool has_last;
+	uint8_t spec[FW_FLOW_BYTES];
+	uint8_t last[FW_FLOW_BYTES];
+	uint8_t mask[FW_FLOW_BYTES];
+};
+/* Writes the headers, at most FW_FLOW_ITEMS, and returns how many there are. */
+uint32_t fw_flow_describe(const struct fw_flow_rule *rule, struct fw_flow_item *items);
 /* The port drops what matches. NULL: see fw_errno, and `message` (of `len` bytes) has the port's words, if it has any. */
 struct rte_flow *fw_flow_create(uint16_t port, const struct fw_flow_rule *rule, char *message, size_t len);
 int fw_flow_destroy(uint16_t port, struct rte_flow *flow);

@@ -24,6 +24,7 @@ const NICE: i32 = 19;
 #[derive(Debug)]
 pub struct Classifier {
     eal: Eal,
+    max_bytes: usize,
     form: Form,
     builder: Option<JoinHandle<Result<Built, i32>>>,
     failed: Option<DpdkError>,
@@ -61,8 +62,14 @@ struct Batch {
 impl Classifier {
     /// For the list that lets everything in.
     pub fn new(eal: &Eal) -> Self {
+        Self::with_limit(eal, MAX_BYTES)
+    }
+
+    /// The same, with at most this much of the library's memory for a list's rules of one family.
+    pub fn with_limit(eal: &Eal, max_bytes: usize) -> Self {
         Self {
             eal: eal.clone(),
+            max_bytes,
             form: Form::Trivial,
             builder: None,
             failed: None,
@@ -81,9 +88,10 @@ impl Classifier {
         }
         self.form = Form::Unbuilt;
         let [ipv4, ipv6] = [false, true].map(|family| matches(rules, family));
+        let max_bytes = self.max_bytes;
         let build = move || {
             stand_aside();
-            Ok(Built { ipv4: build(false, &ipv4)?, ipv6: build(true, &ipv6)? })
+            Ok(Built { ipv4: build(false, &ipv4, max_bytes)?, ipv6: build(true, &ipv6, max_bytes)? })
         };
         match std::thread::Builder::new().name("access-list".to_owned()).spawn(build) {
             Ok(builder) => self.builder = Some(builder),
@@ -202,11 +210,11 @@ impl Batch {
     }
 }
 
-fn build(ipv6: bool, rules: &[Match]) -> Result<Option<Acl>, i32> {
+fn build(ipv6: bool, rules: &[Match], max_bytes: usize) -> Result<Option<Acl>, i32> {
     if rules.is_empty() {
         return Ok(None);
     }
-    Acl::build(&pool_name("fw-acl"), ipv6, rules, MAX_BYTES).map(Some)
+    Acl::build(&pool_name("fw-acl"), ipv6, rules, max_bytes).map(Some)
 }
 
 /// Leaves the stage's core: the supervisor's, if it may run on others, is where such work belongs.

@@ -57,6 +57,15 @@ impl Drop for Acl {
     }
 }
 
+/// What a rule asks of a packet's headers.
+#[cfg(test)]
+pub(super) fn describe(rule: &FlowRule) -> Vec<sys::fw_flow_item> {
+    let mut items = [sys::fw_flow_item::default(); sys::FW_FLOW_ITEMS as usize];
+    // SAFETY: a rule, and room for the most headers.
+    let count = unsafe { sys::fw_flow_describe(rule, items.as_mut_ptr()) };
+    items[..count as usize].to_vec()
+}
+
 /// A rule that a port has taken. It stays there until [`Flow::destroy`], [`flush`], or the port's end.
 #[derive(Debug)]
 pub(super) struct Flow(NonNull<sys::rte_flow>, Port);

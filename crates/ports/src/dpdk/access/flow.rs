@@ -226,3 +226,111 @@ impl Demand {
             && (a.vlan_mask == 0 || b.vlan_mask == 0 || a.vlan == b.vlan)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dpdk_sys as sys;
+
+    fn deny(source: &str) -> AclRule {
+        AclRule { source: Some(source.parse().unwrap()), ..AclRule::all(AclAction::Deny) }
+    }
+
+    fn us(addresses: &[&str], port: u16) -> Filter {
+        Filter { addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(), port }
+    }
+
+    /// Number, family, source, destination, first and last port of each demand.
+    fn seen(demands: &[Demand]) -> Vec<(u32, bool, u8, u8, u16, u16)> {
+        let of = |d: &Demand| {
+            let w = &d.wanted;
+            (w.number, d.ipv6, w.source_bits, w.destination_bits, w.port_first, w.port_last)
+        };
+        demands.iter().map(of).collect()
+    }
+
+    #[test]
+    fn what_comes_before_the_first_that_allows_is_asked_for() {
+        let limited = AclRule { rate_pps: Some(5), ..AclRule::all(AclAction::Allow) };
+        let rules = [deny("10.0.0.0/8"), deny("fd00::/16"), limited, deny("11.0.0.0/8")];
+        let found = seen(&demands(&rules, &us(&[], 0)));
+        assert_eq!(found, [(0, false, 8, 0, 0, 65535), (1, true, 16, 0, 0, 65535)]);
+        assert!(demands(&rules[2..], &us(&[], 0)).is_empty());
+        let others = AclRule { protocol: Some(Protocol::TCP), ..deny("10.0.0.0/8") };
+        assert_eq!(seen(&demands(&[others, deny("12.0.0.0/8")], &us(&[], 0))), [(1, false, 8, 0, 0, 65535)]);
+    }
+
+    #[test]
+    fn only_datagrams_to_us_are_dropped() {
+        let us = us(&["192.0.2.1", "192.0.2.2", "2001:db8::1"], 9000);
+        let all = demands(&[AclRule::all(AclAction::Deny)], &us);
+        let found = seen(&all);
+        let one = |ipv6, bits| (0, ipv6, 0, bits, 9000, 9000);
+        assert_eq!(found, [one(false, 32), one(false, 32), one(true, 128)]);
+        assert_eq!((&all[1].wanted.destination[..4], all[2].wanted.destination[15]), (&[192, 0, 2, 2][..], 1));
+        let to = AclRule { destination: Some("192.0.2.2".parse().unwrap()), ..AclRule::all(AclAction::Deny) };
+        assert_eq!(demands(&[to], &us).len(), 1);
+        let elsewhere = AclRule { ports: Some(acl::PortRange { first: 1, last: 8999 }), ..deny("10.0.0.0/8") };
+        assert!(demands(&[elsewhere], &us).is_empty());
+    }
+
+    #[test]
+    fn rules_that_share_packets_are_told() {
+        let one = |rule: AclRule| demands(&[rule], &us(&[], 0)).remove(0);
+        let net = || one(deny("10.1.0.0/16"));
+        assert!(net().overlaps(&one(deny("10.0.0.0/8"))) && one(deny("0.0.0.0/0")).overlaps(&net()));
+        assert!(!net().overlaps(&one(deny("10.2.0.0/16"))) && !net().overlaps(&one(deny("fd00::/16"))));
+        let vlan = |vlan| one(AclRule { vlan: Some(vlan), ..deny("10.1.0.0/16") });
+        assert!(net().overlaps(&vlan(5)) && vlan(5).overlaps(&vlan(5)) && !vlan(5).overlaps(&vlan(6)));
+        let from =
+            |first, last| one(AclRule { source_ports: Some(acl::PortRange { first, last }), ..deny("10.1.0.0/16") });
+        assert!(from(1, 5).overlaps(&from(5, 9)) && !from(1, 5).overlaps(&from(6, 9)) && from(1, 5).overlaps(&net()));
+    }
+
+    fn headers(rule: AclRule, port: u16) -> Vec<sys::fw_flow_item> {
+        let Demand { ipv6, wanted } = demands(&[rule], &us(&[], port)).remove(0);
+        ffi::describe(&FlowRule { wanted, ipv6, count: false, priority: 0 })
+    }
+
+    fn kinds(items: &[sys::fw_flow_item]) -> Vec<(u32, bool)> {
+        items.iter().map(|item| (item.kind as u32, item.has_spec)).collect()
+    }
+
+    /// Offsets are those of the headers (RFC 791 section 3.1, RFC 8200 section 3, RFC 768).
+    #[test]
+    fn headers_are_those_of_the_packets() {
+        let items = headers(deny("10.1.128.0/17"), 9000);
+        assert_eq!(kinds(&items), [(sys::FW_FLOW_ETH, false), (sys::FW_FLOW_IPV4, true), (sys::FW_FLOW_UDP, true)]);
+        assert_eq!((&items[1].spec[12..16], &items[1].mask[12..16]), (&[10, 1, 128, 0][..], &[255, 255, 128, 0][..]));
+        assert!(items[1].mask[..12].iter().chain(&items[1].mask[16..]).all(|byte| *byte == 0));
+        assert_eq!((&items[2].spec[..4], &items[2].mask[..4]), (&[0, 0, 0x23, 0x28][..], &[0, 0, 255, 255][..]));
+        assert!(!items[2].has_last, "one port is no range");
+
+        let items = headers(AclRule { vlan: Some(5), ..deny("fd00::/13") }, 0);
+        let ipv6 = [(sys::FW_FLOW_VLAN, true), (sys::FW_FLOW_IPV6, true), (sys::FW_FLOW_UDP, false)];
+        assert_eq!(kinds(&items)[1..], ipv6);
+        assert_eq!((&items[1].spec[..2], &items[1].mask[..2]), (&[0, 5][..], &[0x0f, 0xff][..]));
+        assert_eq!((&items[2].spec[8..11], &items[2].mask[8..11]), (&[0xfd, 0, 0][..], &[0xff, 0xf8, 0][..]));
+
+        let range = acl::PortRange { first: 258, last: 1029 };
+        let items = headers(AclRule { source_ports: Some(range), vlan: Some(0), ..deny("10.1.2.3") }, 0);
+        assert!(items[0].has_spec && items[0].mask[..14].iter().all(|byte| *byte == 0), "a frame without a tag");
+        assert_eq!((items[0].mask[16], items[0].spec[16]), (1, 0));
+        assert_eq!(items[1].mask[12..16], [255; 4]);
+        assert!(items[2].has_last);
+        assert_eq!((&items[2].spec[..4], &items[2].last[..4]), (&[1, 2, 0, 0][..], &[4, 5, 0, 0][..]));
+    }
+
+    #[test]
+    fn a_report_says_what_is_not_the_ports() {
+        let mut report = FlowReport { rules: 3, taken: 1, counted: false, refused: Some((1, "no ranges".to_owned())) };
+        let text = report.to_string();
+        assert!(text.contains("1 of the 3 rules") && text.contains("rule 2") && text.contains("no ranges"), "{text}");
+        assert!(text.contains("does not tell how many"));
+        assert!(report.check(FlowRules::Auto, "net_tap0").is_ok());
+        let error = report.check(FlowRules::Require, "net_tap0").unwrap_err().to_string();
+        assert!(error.contains("net_tap0 does not take rule 2") && error.contains("no ranges"), "{error}");
+        report.refused = None;
+        assert!(report.check(FlowRules::Require, "net_tap0").is_ok());
+    }
+}

@@ -1,0 +1,1 @@
+//! What ports take of an access list.
