@@ -1,5 +1,5 @@
-//! The C programs of `benches/xdp`, compiled when they are needed and run in a [`Net`]: an echo and a drop on bare AF_XDP on
-//! the pipeline's side, the generator on the traffic side.
+//! The C programs of `benches/xdp` and `benches/dpdk`, compiled when they are needed. Those of `benches/xdp` run in a [`Net`]: an
+//! echo and a drop on bare AF_XDP on the pipeline's side, the generator on the traffic side.
 
 use crate::netns::{Net, Side};
 use crate::pipeline::wait_until;
@@ -17,24 +17,41 @@ pub const PORT: u16 = 9000;
 
 /// Compiles `benches/xdp/NAME.c`, once in this process; the executable's path, or what the compiler, or its absence, says.
 pub fn build(name: &str) -> Result<PathBuf, String> {
+    once(name, || compile("xdp", name, &[]))
+}
+
+/// The same of `benches/dpdk/NAME.c`, with libdpdk.
+pub fn build_with_dpdk(name: &str) -> Result<PathBuf, String> {
+    once(name, || {
+        let output = Command::new("pkg-config").args(["--cflags", "--libs", "libdpdk"]).output();
+        let output = output.map_err(|e| format!("pkg-config: {e}; `make deps` installs it"))?;
+        if !output.status.success() {
+            return Err(format!("libdpdk: {}", String::from_utf8_lossy(&output.stderr)));
+        }
+        let flags = String::from_utf8_lossy(&output.stdout).into_owned();
+        compile("dpdk", name, &flags.split_whitespace().collect::<Vec<_>>())
+    })
+}
+
+fn once(name: &str, compile: impl FnOnce() -> Result<PathBuf, String>) -> Result<PathBuf, String> {
     static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(binary) = built.get(name) {
         return Ok(binary.clone());
     }
-    let binary = compile(name)?;
+    let binary = compile()?;
     built.insert(name.to_owned(), binary.clone());
     Ok(binary)
 }
 
-fn compile(name: &str) -> Result<PathBuf, String> {
-    let dir = crate::target().join("xdp");
+fn compile(folder: &str, name: &str, flags: &[&str]) -> Result<PathBuf, String> {
+    let dir = crate::target().join(folder);
     std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     // Several processes may build at once, and run what another builds again: each builds its own and puts it in place whole.
     let (binary, own) = (dir.join(name), dir.join(format!("{name}.{}", std::process::id())));
     let mut cc = Command::new("cc");
     cc.args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&own);
-    cc.arg(crate::root().join("benches/xdp").join(format!("{name}.c")));
+    cc.arg(crate::root().join("benches").join(folder).join(format!("{name}.c"))).args(flags);
     let output = cc.output().map_err(|e| format!("cc: {e}; `make deps` installs it"))?;
     if !output.status.success() {
         return Err(format!("{name}.c: {}", String::from_utf8_lossy(&output.stderr)));

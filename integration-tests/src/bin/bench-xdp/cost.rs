@@ -3,12 +3,13 @@
 //! Each driver has a link, namespaces and a pipeline of its own; those that are not measured sleep. On both links threads
 //! receive (threaded NAPI): the pipeline's on the pipeline's core and counted, the traffic side's on the generator's core and not.
 
-use crate::Part;
-use crate::subject::{Load, Placement, number, offer, processes, spent_ns};
+use crate::subject::{Placement, processes, spent_ns};
 use anyhow::{Context as _, Result, ensure};
 use benches::figures::{Figure, Required};
 use benches::statistics::{median, ratios};
+use integration_tests::load::{Load, number, offer};
 use integration_tests::netns::{Net, Side};
+use integration_tests::parts::Part;
 use integration_tests::pipeline::Pipeline;
 use serde_json::{Map, Value, json};
 use std::path::Path;

@@ -1,11 +1,12 @@
 //! `ports` alone: an echo through RxPort and TxPort against the bare echo, in turn on one link.
 
-use crate::Part;
-use crate::subject::{Load, Subject, Wait, number, offer};
+use crate::subject::{Subject, Wait};
 use anyhow::{Result, ensure};
 use benches::figures::{Figure, Required};
 use benches::statistics::{median, ratios};
+use integration_tests::load::{Load, number, offer};
 use integration_tests::netns::Net;
+use integration_tests::parts::Part;
 use integration_tests::processes::cpu_ns;
 use serde_json::{Value, json};
 

@@ -1,6 +1,5 @@
 //! rx-gateway and tx are killed again and again while frames come: all are answered, and no packet is lost.
 
-use crate::Part;
 use crate::subject::Placement;
 use anyhow::Result;
 use benches::figures::{Figure, Required};
@@ -8,6 +7,7 @@ use benches::statistics::quantile;
 use integration_tests::client::Client;
 use integration_tests::gate::number;
 use integration_tests::netns::{Net, Side};
+use integration_tests::parts::Part;
 use integration_tests::pipeline::{Pipeline, wait_until};
 use integration_tests::traffic::{assert_right, steady};
 use serde_json::json;

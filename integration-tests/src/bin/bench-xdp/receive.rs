@@ -3,13 +3,14 @@
 //! The kernel's receiving thread shares the core with them, so that the core is full, and the rate is what is left for
 //! packets. Where it is not full, processor time per packet is compared.
 
-use crate::Part;
-use crate::subject::{Load, Placement, Subject, Wait, number, offer};
+use crate::subject::{Placement, Subject, Wait};
 use anyhow::{Result, ensure};
 use benches::figures::{Figure, Required};
 use benches::statistics::{median, ratios};
 use integration_tests::gate::number as count;
+use integration_tests::load::{Load, number, offer};
 use integration_tests::netns::{Net, Side};
+use integration_tests::parts::Part;
 use integration_tests::processes::cpu_ns;
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 //! traits, and whole pipelines.
 
 use anyhow::{Context as _, Result, bail, ensure};
-use integration_tests::bare::{Bare, PORT, as_frames, generate, wait_detached};
+use integration_tests::bare::{Bare, PORT, wait_detached};
 use integration_tests::netns::{Net, Side};
 use integration_tests::pipeline::Pipeline;
 use integration_tests::processes::cpu_ns;
@@ -10,7 +10,6 @@ use integration_tests::traffic::ELEMENTS;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
 use std::process::{Child, Stdio};
 
 /// How a process waits for packets. A pipeline's stages are `adaptive` where the others sleep in `poll`.
@@ -147,37 +146,4 @@ pub fn processes(pipeline: &Pipeline) -> Vec<(String, u32)> {
 /// Processor time of each of these, nanoseconds.
 pub fn spent_ns(processes: &[(String, u32)]) -> Vec<u64> {
     processes.iter().map(|(_, pid)| cpu_ns(*pid)).collect()
-}
-
-/// How the generator sends.
-#[derive(Clone, Copy, Debug)]
-pub enum Load<'a> {
-    /// Whole frames past the queueing discipline: the least that a sender can cost.
-    Frames,
-    /// Wire frames of a file ([`crate::payloads`]) through a UDP socket, as clients do.
-    File(&'a Path),
-    /// The same in whole frames.
-    FileInFrames(&'a Path),
-}
-
-/// Runs the generator on `core`; what it measured.
-pub fn offer(net: &Net, core: usize, load: Load<'_>, options: &[&str]) -> Result<Value> {
-    let frames = match load {
-        Load::Frames | Load::FileInFrames(_) => as_frames(net).to_vec(),
-        Load::File(_) => Vec::new(),
-    };
-    let file = match load {
-        Load::Frames => Vec::new(),
-        Load::File(file) | Load::FileInFrames(file) => crate::payloads::options(file),
-    };
-    let core = core.to_string();
-    let mut all: Vec<&str> = frames.iter().chain(&file).map(String::as_str).collect();
-    all.extend(["-c", &core]);
-    all.extend(options);
-    generate(net, PORT, &all).map_err(anyhow::Error::msg)
-}
-
-/// A number of the generator's.
-pub fn number(value: &Value) -> f64 {
-    value.as_f64().unwrap_or(f64::NAN)
 }

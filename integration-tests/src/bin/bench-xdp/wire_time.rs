@@ -1,13 +1,14 @@
 //! Round trips through the whole pipeline, one frame at a time, for several placements; against the bare echo in the place of
 //! rx-gateway and tx. What the pipeline adds to the echo are its hops, which the replies' own times decompose.
 
-use crate::Part;
-use crate::subject::{Load, Placement, Subject, Wait, number, offer};
+use crate::subject::{Placement, Subject, Wait};
 use anyhow::{Context as _, Result, ensure};
 use benches::figures::{Figure, Required};
 use benches::statistics::{median, ratios};
 use integration_tests::bare::{PORT, wait_detached};
+use integration_tests::load::{Load, number, offer};
 use integration_tests::netns::{Net, Side};
+use integration_tests::parts::Part;
 use integration_tests::traffic::ELEMENTS;
 use serde_json::{Value, json};
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! Requests of the frame protocol in a file, as the generator takes them.
 
+use crate::client::tensor;
+use crate::traffic::{ELEMENTS, tensor_of};
 use anyhow::{Context as _, Result};
-use integration_tests::client::tensor;
-use integration_tests::traffic::{ELEMENTS, tensor_of};
 use std::path::{Path, PathBuf};
 use wire::{Encoding, Fragment, FrameKey, RequestHeader};
 
