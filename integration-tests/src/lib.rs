@@ -11,6 +11,7 @@ pub mod parts;
 pub mod payloads;
 pub mod pipeline;
 pub mod processes;
+pub mod rates;
 pub mod raw;
 pub mod traffic;
 pub mod vm;
