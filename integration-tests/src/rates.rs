@@ -58,7 +58,13 @@ pub fn spent_ns(net: &Net, pid: u32) -> u64 {
 }
 
 /// Adds what rx-gateway and a yardstick came to, and the ratio that counts; the numbers to keep.
-pub fn compare(part: &mut Part, prefix: &str, ours: &Rates, (name, theirs): (&str, &Rates), required: Required) -> Value {
+pub fn compare(
+    part: &mut Part,
+    prefix: &str,
+    ours: &Rates,
+    (name, theirs): (&str, &Rates),
+    required: Required,
+) -> Value {
     for (who, rates) in [(name, theirs), ("rx_gateway", ours)] {
         part.figure(format!("{prefix}.{who}.packets_per_s"), median(&rates.packets_per_s), Required::Nothing);
         part.figure(format!("{prefix}.{who}.idle_percent"), median(&rates.idle) * 100.0, Required::Nothing);

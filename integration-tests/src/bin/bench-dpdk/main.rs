@@ -12,6 +12,7 @@
 
 mod copies;
 mod device;
+mod held;
 mod null;
 mod null_port;
 mod receive;

@@ -86,7 +86,8 @@ pub fn measure(cores: (usize, usize)) -> Result<Part> {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for cache in CACHES {
         eprint!("\rnet_null: cache {cache}      ");
-        let row = |cell: &dyn Fn(usize) -> Result<f64>| BURSTS.iter().map(|burst| cell(*burst)).collect::<Result<Vec<_>>>();
+        let row =
+            |cell: &dyn Fn(usize) -> Result<f64>| BURSTS.iter().map(|burst| cell(*burst)).collect::<Result<Vec<_>>>();
         ours.push(row(&|burst| by_us(DEVICE, burst, cache, CELL_S))?);
         theirs.push(row(&|burst| by_bare(burst, cache, CELL_S))?);
     }

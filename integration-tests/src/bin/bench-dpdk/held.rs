@@ -1,0 +1,70 @@
+//! What a receiver that polls needs for a packet by itself: it polls in vain as well, and processor time does not tell which.
+//!
+//! So it is held by SIGSTOP until the kernel's ring is full, and let go for less time than it takes to empty it: no poll is in
+//! vain. The kernel's own part is on the sender's core meanwhile.
+
+use crate::device::Pmd;
+use anyhow::{Error, Result};
+use integration_tests::load::{Load, offer};
+use integration_tests::netns::{Net, Side};
+use integration_tests::processes::{cpu_ns, signal};
+use rustix::process::Signal;
+use std::num::NonZeroU64;
+use std::thread::{scope, sleep};
+use std::time::Duration;
+
+/// The flood, for as long as one round takes.
+const FLOOD: [&str; 7] = ["-r", "0", "-d", "0.6", "-x", "-b", "64"];
+/// For how long a ring fills.
+const FILLS: Duration = Duration::from_millis(12);
+/// Nobody receives faster.
+const LEAST_NS_PER_PACKET: u64 = 25;
+
+/// A value for each round.
+#[derive(Debug, Default)]
+pub struct Held {
+    pub cpu_ns_per_packet: Vec<f64>,
+    /// Packets of each time that it was let go: fewer than the ring holds.
+    pub packets_each_time: Vec<f64>,
+}
+
+/// One round.
+#[derive(Clone, Copy, Debug)]
+pub struct Round {
+    spent_ns: u64,
+    times: u32,
+}
+
+impl Held {
+    /// What is left in the ring in the end is received without being timed; it is counted, for both contenders.
+    pub fn add(&mut self, round: Round, packets: f64) {
+        self.cpu_ns_per_packet.push(round.spent_ns as f64 / packets);
+        self.packets_each_time.push(packets / f64::from(round.times));
+    }
+}
+
+/// Floods the process's port while it is held and let go.
+pub fn alone(net: &Net, pmd: Pmd, generator: usize, pid: u32) -> Result<Round> {
+    net.threaded_napi(Side::Pipeline, false).map_err(Error::msg)?;
+    // Sleeps end when they should, not 50 us later.
+    let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+    let let_go = Duration::from_nanos(u64::from(pmd.ring()) * LEAST_NS_PER_PACKET);
+    let before = cpu_ns(pid);
+    let (result, times, spent_ns) = scope(|scope| {
+        let flood = scope.spawn(|| offer(net, generator, Load::Frames, &FLOOD));
+        let mut times = 0;
+        while !flood.is_finished() {
+            signal(pid, Signal::STOP);
+            sleep(FILLS);
+            signal(pid, Signal::CONT);
+            sleep(let_go);
+            times += 1;
+        }
+        signal(pid, Signal::STOP);
+        let spent_ns = cpu_ns(pid) - before;
+        signal(pid, Signal::CONT);
+        (flood.join(), times, spent_ns)
+    });
+    result.unwrap_or_else(|e| std::panic::resume_unwind(e))?;
+    Ok(Round { spent_ns, times })
+}
