@@ -167,6 +167,21 @@ int fw_rx_queue_setup(uint16_t port, uint16_t queue, uint16_t descriptors, struc
 
 int fw_tx_queue_setup(uint16_t port, uint16_t queue, uint16_t descriptors)
 {
+	struct rte_eth_dev_info device;
+	struct rte_eth_txconf conf;
+	int rc = rte_eth_dev_info_get(port, &device);
+
+	if (rc != 0)
+		return rc;
+	/* What has been sent is somebody's buffer: it is to come back soon, not when the queue is nearly full. Some drivers allow
+	 * a threshold as close to the queue's length as this, others have their own. */
+	conf = device.default_txconf;
+	if (descriptors > 8) {
+		conf.tx_free_thresh = descriptors - 4;
+		rc = rte_eth_tx_queue_setup(port, queue, descriptors, SOCKET_ID_ANY, &conf);
+		if (rc == 0)
+			return 0;
+	}
 	return rte_eth_tx_queue_setup(port, queue, descriptors, SOCKET_ID_ANY, NULL);
 }
 
@@ -401,6 +416,8 @@ struct fw_token {
 struct fw_sender {
 	struct fw_memory memory;
 	struct rte_mempool *headers;
+	/* Where frames are copied to, for drivers that give back late what has been sent; or NULL. */
+	struct rte_mempool *copies;
 	struct fw_token *tokens;
 	/* Buffers that came back. Each is here once at most, since it was handed over once. */
 	uint32_t *done;
@@ -450,12 +467,43 @@ void fw_sender_free(struct fw_sender *sender)
 	free(sender);
 }
 
+void fw_sender_copy(struct fw_sender *sender, struct rte_mempool *pool)
+{
+	sender->copies = pool;
+}
+
+/* The buffer is done with as soon as the driver has the copy. */
+static uint16_t send_copies(uint16_t port, uint16_t queue, struct fw_sender *sender, const struct fw_frame *frames, uint16_t n)
+{
+	struct rte_mbuf *mbufs[FW_BURST];
+	uint16_t sent;
+
+	if (rte_pktmbuf_alloc_bulk(sender->copies, mbufs, n) != 0)
+		return 0;
+	for (uint16_t i = 0; i < n; i++) {
+		const char *from = sender->memory.base + (size_t)frames[i].index * FW_STRIDE + frames[i].offset;
+		char *to = rte_pktmbuf_append(mbufs[i], frames[i].len);
+
+		/* One that is too long goes out empty: its length was checked against this port's before. */
+		if (to != NULL)
+			memcpy(to, from, frames[i].len);
+	}
+	sent = rte_eth_tx_burst(port, queue, mbufs, n);
+	for (uint16_t i = 0; i < sent; i++)
+		note_done(NULL, &sender->tokens[frames[i].index]);
+	if (sent < n)
+		rte_pktmbuf_free_bulk(mbufs + sent, n - sent);
+	return sent;
+}
+
 uint16_t fw_tx_burst(uint16_t port, uint16_t queue, struct fw_sender *sender, const struct fw_frame *frames, uint16_t count)
 {
 	struct rte_mbuf *mbufs[FW_BURST];
 	const uint16_t n = RTE_MIN(count, (uint16_t)FW_BURST);
 	uint16_t sent;
 
+	if (sender->copies != NULL)
+		return n == 0 ? 0 : send_copies(port, queue, sender, frames, n);
 	if (n == 0 || rte_pktmbuf_alloc_bulk(sender->headers, mbufs, n) != 0)
 		return 0;
 	for (uint16_t i = 0; i < n; i++) {

@@ -106,6 +106,8 @@ struct fw_sender;
 struct fw_sender *fw_sender_create(const char *name, void *base, uint32_t buffers, const uint64_t *iovas, size_t page,
 				   uint32_t headers, uint32_t cache, int numa_node);
 void fw_sender_free(struct fw_sender *sender);
+/* From now on frames are copied to mbufs of `pool`, and are done with when they have been handed over. */
+void fw_sender_copy(struct fw_sender *sender, struct rte_mempool *pool);
 
 struct fw_frame {
 	uint32_t index;

@@ -133,6 +133,8 @@ counters! {
         LinkAnswers = "link_answers",
         /// Answers to neighbours that the device refused, or for which there is none.
         LinkRefused = "link_refused",
+        /// Copies of each reply that are made between tx and the device because that would give its buffer back late.
+        CopiesForDevice = "copies_for_device",
     }
 }
 

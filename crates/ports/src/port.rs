@@ -88,6 +88,8 @@ pub struct StartTimes {
     pub eal_init_us: u64,
     /// The port itself: found, configured, started; microseconds.
     pub port_start_us: u64,
+    /// Copies of a packet that the driver makes in this process because the device holds on to buffers.
+    pub copies: u64,
 }
 
 /// The receiving side of a driver.

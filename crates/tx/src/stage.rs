@@ -121,6 +121,7 @@ impl Tx {
                 let set = |cell: TxCounter, us| cx.page.counters[cell as usize].store(us, Ordering::Relaxed);
                 set(TxCounter::EalInitUs, times.eal_init_us);
                 set(TxCounter::PortStartUs, times.port_start_us);
+                set(TxCounter::CopiesForDevice, times.copies);
             }
         }
         live.device = device.map(|port| Device::new(port, cx.arena.geometry().buffers));

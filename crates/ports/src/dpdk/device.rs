@@ -40,6 +40,8 @@ pub struct DeviceInfo {
     pub rss: bool,
     /// Whether a sleeping stage is woken by interrupts.
     pub interrupts: bool,
+    /// Whether outgoing packets are copied, because the driver would give their buffers back late.
+    pub copies: bool,
 }
 
 /// A port's link.
@@ -239,9 +241,7 @@ fn interface_exists(name: &str) -> bool {
 
 fn not_probed(name: &str, errno: i32, log: String) -> DpdkError {
     let device = name.to_owned();
-    let unknown = errno == libc::ENODEV
-        || errno == libc::ENOENT
-        || log.contains("failed to parse device");
+    let unknown = errno == libc::ENODEV || errno == libc::ENOENT || log.contains("failed to parse device");
     let in_use = errno == libc::EBUSY || log.contains("busy") || log.contains("Busy");
     match (in_use, unknown && !is_pci(name)) {
         (true, _) => DpdkError::InUse { device, log },

@@ -197,6 +197,12 @@ impl Port {
         checked(unsafe { sys::rte_eth_promiscuous_enable(self.0) }).map(|_| ())
     }
 
+    /// Frames to groups: neighbour solicitations (RFC 4861) go to one.
+    pub(super) fn all_multicast(self) -> Result<(), c_int> {
+        // SAFETY: takes a number.
+        checked(unsafe { sys::rte_eth_allmulticast_enable(self.0) }).map(|_| ())
+    }
+
     pub(super) fn start(self) -> Result<(), c_int> {
         // SAFETY: takes a number.
         checked(unsafe { sys::rte_eth_dev_start(self.0) }).map(|_| ())
@@ -382,6 +388,12 @@ impl Sender {
             )
         };
         NonNull::new(sender).map(|raw| Self { raw, buffers: stretch.buffers }).ok_or_else(errno)
+    }
+
+    /// Frames are copied to mbufs of `pool` from now on, and are done with when they have been handed over.
+    pub(super) fn copy_to(&mut self, pool: &PlainPool) {
+        // SAFETY: the pool lives as long as the sender: `tx::DpdkTx` holds both, and drops the sender first.
+        unsafe { sys::fw_sender_copy(self.raw.as_ptr(), pool.0.as_ptr()) };
     }
 
     /// Buffers that the device is done with; returns how many.

@@ -232,6 +232,7 @@ impl DpdkRx {
             checksum: config.checksum,
             rss: config.rss,
             interrupts: false,
+            copies: false,
         }
     }
 
@@ -249,6 +250,8 @@ impl DpdkRx {
         if self.options.promiscuous {
             device.run("setting promiscuous mode", || port.promiscuous())?;
         }
+        // One that cannot takes them in anyhow, or IPv6 neighbours do not find it: nothing that would stop a start.
+        let _ = device.run("setting multicast mode", || port.all_multicast());
         if self.config.interrupts {
             self.info.interrupts = self.waiter.use_interrupts(port, self.config.rx_queues)?;
         }
@@ -509,7 +512,7 @@ impl RxPort for DpdkRx {
     }
 
     fn start_times(&self) -> Option<StartTimes> {
-        Some(StartTimes { eal_init_us: self.device.eal.init_us(), port_start_us: self.start_us })
+        Some(StartTimes { eal_init_us: self.device.eal.init_us(), port_start_us: self.start_us, copies: 0 })
     }
 }
 

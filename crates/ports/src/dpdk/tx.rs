@@ -27,8 +27,10 @@ const DEVICE: OwnerId = OwnerId::device_tx(0);
 const QUEUE: u16 = 0;
 /// Entries of the receive queue that the port has and nobody reads: drivers want one.
 const RX_DESCRIPTORS: u16 = 64;
-/// What the receive queue takes at most, and what a driver copies outgoing packets into that it cannot send in place.
+/// What the receive queue takes at most; besides there are mbufs for copies of outgoing packets, as many as the queue holds.
 const PLAIN_MBUFS: u32 = 2048 + 1024;
+/// Largest IP packet that such a copy can hold.
+const COPY_MTU: u16 = 3500;
 /// IPv4 and UDP headers; IPv6 and UDP headers.
 const HEADERS: [u16; 2] = [20 + 8, 40 + 8];
 
@@ -84,17 +86,26 @@ impl DpdkTx {
         let port = device.port;
         let (rx, tx) = device.run("asking for descriptors", || port.adjust(RX_DESCRIPTORS, options.descriptors))?;
         let node = device.info.numa_node;
-        let (sender, plain) = {
+        let (mut sender, plain) = {
             let mut control = device.eal.control();
             let headers = (2 * u32::from(tx)).next_power_of_two() - 1;
             let buffers = arena.geometry().buffers;
             let sender = Sender::create(&pool_name("fw-tx"), memory.all(buffers), headers + BURST as u32, node);
-            let pools = sender.and_then(|s| Ok((s, PlainPool::create(&pool_name("fw-tx-plain"), PLAIN_MBUFS, node)?)));
+            let pools = sender.and_then(|s| {
+                Ok((s, PlainPool::create(&pool_name("fw-tx-plain"), PLAIN_MBUFS + u32::from(tx), node)?))
+            });
             pools.map_err(|errno| DpdkError::Pool { reason: ffi::reason(errno), log: control.take() })?
         };
         device.queue("setting up a receive queue", || port.rx_queue_plain(0, rx, &plain))?;
         device.queue("setting up a send queue", || port.tx_queue(QUEUE, tx))?;
         device.run("starting", || port.start())?;
+        // Without that, many drivers look for what has been sent when the queue is nearly full: heads would wait there for hours.
+        let cleans_up = port.clean_up(QUEUE);
+        let copies = device.does_dma() && !cleans_up;
+        if copies {
+            sender.copy_to(&plain);
+            config.mtu = config.mtu.min(COPY_MTU);
+        }
         let info = DeviceInfo {
             device: device.name.clone(),
             driver: device.driver(),
@@ -105,6 +116,7 @@ impl DpdkTx {
             checksum: false,
             rss: false,
             interrupts: false,
+            copies,
         };
         let ready = eventfd(0, EventfdFlags::CLOEXEC).map_err(DpdkError::system("eventfd"))?;
         Ok(Self {
@@ -118,7 +130,7 @@ impl DpdkTx {
             frames: Vec::with_capacity(BURST),
             done: vec![0; BURST],
             posted: 0,
-            cleans_up: true,
+            cleans_up,
             faults: 0,
             statistics: Statistics::default(),
             start_us: start.elapsed().as_micros() as u64,
@@ -256,6 +268,10 @@ impl TxPort for DpdkTx {
     }
 
     fn start_times(&self) -> Option<StartTimes> {
-        Some(StartTimes { eal_init_us: self.device.eal.init_us(), port_start_us: self.start_us })
+        Some(StartTimes {
+            eal_init_us: self.device.eal.init_us(),
+            port_start_us: self.start_us,
+            copies: self.info.copies.into(),
+        })
     }
 }

@@ -2,11 +2,11 @@
 //! without, each test says so.
 #![cfg(feature = "dpdk")]
 
+mod datagrams;
 #[path = "../af_xdp/net.rs"]
 mod net;
 #[path = "../common/skip.rs"]
 mod skip;
-mod datagrams;
 mod wrong_input;
 
 use arena::meta::Link;
@@ -112,6 +112,7 @@ impl Dpdk {
             offloads: true,
             idle: Idle::Auto,
             idle_sleep_us: 200,
+            flow_rules: ports::dpdk::FlowRules::Off,
             filter: Filter { addresses: vec![self.local.ip()], port: PORT },
             depth: self.kind.buffers,
             before: Before::default(),

@@ -114,7 +114,7 @@ impl RxPort for FakePort {
     }
 
     fn start_times(&self) -> Option<StartTimes> {
-        Some(StartTimes { eal_init_us: 379_000, port_start_us: 1200 })
+        Some(StartTimes { eal_init_us: 379_000, port_start_us: 1200, copies: 0 })
     }
 }
 

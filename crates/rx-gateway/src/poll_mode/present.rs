@@ -5,7 +5,7 @@ use arena::counters::RxCounter;
 use arena::sync::Ordering;
 use config::{Auto, DpdkIdle, Driver, Offloads, Pipeline};
 use ports::RxPort;
-use ports::dpdk::{Before, DpdkRx, Eal, EalOptions, Filter, Idle, RxOptions};
+use ports::dpdk::{Before, DpdkRx, Eal, EalOptions, Filter, FlowRules, Idle, RxOptions};
 use stage::{Context, Stop};
 
 /// The library's environment in this process.
@@ -59,6 +59,11 @@ pub(crate) fn open(pipeline: &Pipeline, environment: &Environment, cx: &mut Cont
             DpdkIdle::Sleep => Idle::Sleep,
         },
         idle_sleep_us: dpdk.idle_sleep_us,
+        flow_rules: match dpdk.flow_rules {
+            config::FlowRules::Auto => FlowRules::Auto,
+            config::FlowRules::Off => FlowRules::Off,
+            config::FlowRules::Require => FlowRules::Require,
+        },
         filter: Filter { addresses: dpdk.addresses(listen.ip()), port: listen.port() },
         depth: cx.arena.geometry().home_range(cx.me.id).len() as u32 * 3 / 4,
         before: Before {

@@ -79,7 +79,8 @@ fn ports(pipeline: &Pipeline, arena: &Arena) -> Option<Vec<Value>> {
     let gateways = arena.geometry().gateway_ids().zip(&pipeline.dpdk.rx);
     let rx = gateways.map(|(id, device)| port(id, device, device.driver_copies().map(|(rx, _)| rx), RxCounter::ALL));
     let tx = &pipeline.dpdk.tx;
-    let tx = tx.iter().map(|device| port(TX, device, device.driver_copies().map(|(_, tx)| tx), TxCounter::ALL));
+    let more = arena.page(TX).map_or(0, |page| page.counter(TxCounter::CopiesForDevice as usize)) as u32;
+    let tx = tx.iter().map(|device| port(TX, device, device.driver_copies().map(|(_, tx)| tx + more), TxCounter::ALL));
     Some(rx.chain(tx).collect())
 }
 

@@ -10,7 +10,7 @@ use arena::region::HugePages;
 use arena::topology::RX;
 use arena::{Arena, Geometry, Held, Me, OwnerId, now_ns};
 use ports::RxPort;
-use ports::dpdk::{Before, DpdkRx, Eal, EalOptions, Filter, Idle, RxOptions};
+use ports::dpdk::{Before, DpdkRx, Eal, EalOptions, Filter, FlowRules, Idle, RxOptions};
 use serde_json::json;
 use std::os::fd::AsFd as _;
 
@@ -90,6 +90,7 @@ fn options(device: &str, burst: usize, cache: u32) -> RxOptions {
         offloads: true,
         idle: Idle::Sleep,
         idle_sleep_us: 200,
+        flow_rules: FlowRules::Off,
         filter: Filter::default(),
         depth: BUFFERS / 2,
         before: Before::default(),
