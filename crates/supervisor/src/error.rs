@@ -66,6 +66,14 @@ pub enum StartError {
         /// What the loader says.
         said: String,
     },
+    /// A stage cannot start its port.
+    #[error("{stage} cannot start: {said}")]
+    Stage {
+        /// Which.
+        stage: String,
+        /// Its own words.
+        said: String,
+    },
     /// A port of poll-mode drivers cannot serve.
     #[error(transparent)]
     Device(#[from] crate::dpdk::DeviceError),

@@ -34,6 +34,7 @@
 #![deny(unsafe_code)]
 
 mod ask;
+mod await_ports;
 mod blame;
 mod bury;
 mod control;

@@ -127,7 +127,7 @@ impl Supervisor {
             tracing::info!(stage = unit.name(), pid = process.pid, core = unit.core, "started");
             self.activate(n, process);
         }
-        Ok(())
+        self.await_ports()
     }
 
     /// Where it listens for frames, the kernel's choice of port filled in.

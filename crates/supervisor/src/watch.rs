@@ -22,7 +22,7 @@ const SOON_NS: u64 = 2_000_000;
 /// How long after an activation its first work is looked for often.
 const RECOVERY_WATCH_NS: u64 = 300_000_000;
 /// How long a stage may take to start the port that it drives itself: cards train their links, virtual machines are slow.
-const PORT_START_NS: u64 = 60_000_000_000;
+pub(crate) const PORT_START_NS: u64 = 60_000_000_000;
 /// How long a standby that does not say `ready` may load before the active process is drained all the same.
 pub(crate) const READY_LIMIT_NS: u64 = 30_000_000_000;
 

@@ -1,6 +1,7 @@
 //! Ports of poll-mode drivers (`[dpdk]`), as far as they are the supervisor's: whether they can serve here, what rights
 //! their stages keep, and what is cleared away after them. The stages themselves drive them; nothing is opened here.
 
+mod claim;
 mod error;
 mod leftover;
 mod machine;
@@ -8,6 +9,7 @@ mod pci;
 mod rights;
 mod virtual_device;
 
+pub(crate) use claim::Claims;
 pub use error::DeviceError;
 pub(crate) use leftover::clear;
 pub(crate) use rights::kept;
@@ -29,7 +31,9 @@ pub(crate) fn examine(pipeline: &Pipeline, arena_pages: u64) -> Result<(), Start
             return Err(DeviceError::NotBuilt(path).into());
         }
     }
-    Ok(examine_devices(&Machine::this(), pipeline, arena_pages)?)
+    examine_devices(&Machine::this(), pipeline, arena_pages)?;
+    // Whether another pipeline has them; who starts claims them again, and keeps them.
+    Ok(Claims::make(pipeline).map(drop)?)
 }
 
 fn examine_devices(machine: &Machine, pipeline: &Pipeline, arena_pages: u64) -> Result<(), DeviceError> {

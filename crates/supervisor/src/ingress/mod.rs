@@ -3,7 +3,7 @@
 mod af_xdp;
 mod report;
 
-use crate::dpdk;
+use crate::dpdk::{self, Claims};
 use crate::error::StartError;
 use crate::holdings::arena_pages;
 use acl::Compiled;
@@ -30,6 +30,8 @@ pub(crate) struct Ingress {
     listen: SocketAddr,
     /// The devices that stages drive without a kernel beside them, in a few words.
     dpdk: Option<String>,
+    /// No other pipeline has these devices meanwhile.
+    _claims: Claims,
     /// What each rx-gateway and tx keep of the supervisor's capabilities for them.
     rights: (Vec<CapabilitySet>, CapabilitySet),
     /// Why no better driver was taken.
@@ -114,6 +116,7 @@ impl Ingress {
             replay: None,
             listen: ingress.listen,
             dpdk: (ingress.driver == Driver::Dpdk).then(|| dpdk::describe(pipeline)),
+            _claims: if ingress.driver == Driver::Dpdk { Claims::make(pipeline)? } else { Claims::default() },
             rights: (rights, dpdk::kept(pipeline, pipeline.dpdk.tx.as_ref())),
             // What speaks against AF_XDP is found again when it is opened.
             reasons: examined.reasons.into_iter().filter(|reason| !reason.starts_with("not af_xdp")).collect(),
