@@ -156,8 +156,13 @@ impl Machine {
     /// What to look at when something went wrong.
     fn traces(&self) -> String {
         let mut text = String::new();
-        let last = self.share().join(format!("{}.out", self.next - 1));
-        for path in [self.dir.join("qemu.log"), self.dir.join("console"), last] {
+        let mut paths = vec![self.dir.join("qemu.log"), self.dir.join("console")];
+        paths.extend(fs::read_dir(self.share()).into_iter().flatten().flatten().map(|f| f.path()));
+        let last = format!("{}.out", self.next - 1);
+        // Logs that orders have written, and what the last order said.
+        let is_log =
+            |p: &PathBuf| p.extension().is_some_and(|e| e == "log") || p.ends_with("console") || p.ends_with(&last);
+        for path in paths.into_iter().filter(is_log) {
             let bytes = fs::read(&path).unwrap_or_default();
             let lines: Vec<_> = bytes.split(|b| *b == b'\n').map(String::from_utf8_lossy).collect();
             let tail = lines[lines.len().saturating_sub(60)..].join("\n");

@@ -4,6 +4,7 @@
 use crate::guest::Guest;
 use integration_tests::client::Client;
 use integration_tests::netns::{Taps, skipped};
+use integration_tests::pipeline::PATIENCE;
 use integration_tests::report;
 use integration_tests::traffic::{self, assert_right, steady};
 use integration_tests::vm::{MACS, Machine, RX, TX};
@@ -68,9 +69,21 @@ fn assert_introduces_itself(taps: &Taps) {
     taps.forget_neighbours();
     for (stream, to) in [taps.v4(HOST), taps.v6(HOST)].into_iter().enumerate() {
         let mut client = client(taps, to, 100 + stream as u32);
-        client.send_tensor(0, &traffic::tensor_of(0));
-        client.receive_until(1);
-        assert_right(&client, 0);
+        // A link takes seconds to come up, and what is sent before is lost.
+        let until = Instant::now() + PATIENCE;
+        for id in 0.. {
+            assert!(Instant::now() < until, "{to} does not answer; neighbours:\n{}", taps.neighbours());
+            client.send_tensor(id, &traffic::tensor_of(id));
+            let pause = Instant::now() + Duration::from_millis(500);
+            while client.replies.is_empty() && Instant::now() < pause {
+                client.receive();
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            if !client.replies.is_empty() {
+                break;
+            }
+        }
+        client.replies.keys().for_each(|id| assert_right(&client, *id));
         let known = taps.neighbours();
         let learnt = known.lines().find(|l| l.starts_with(&format!("{to} "))).unwrap_or_default();
         assert!(learnt.contains(MACS[0]) && !learnt.contains("PERMANENT"), "{to}: {known}");
