@@ -56,7 +56,7 @@ impl Contest {
         let pipeline = setup.start(&ours, pmd.name());
         let device = pmd.deep_device(theirs.port(0));
         let how = How { device: &device, core: cores.0, other_core: cores.1, burst: BURST, cache: None };
-        let testpmd = TestPmd::launch(theirs.net().command_in(Side::Pipeline, "dpdk-testpmd"), &how)?;
+        let testpmd = TestPmd::launch(theirs.net().command_in(Side::Pipeline, "stdbuf"), &how)?;
         Ok(Self { pmd, cores, ours, theirs, pipeline, testpmd })
     }
 

@@ -44,8 +44,9 @@ pub struct Outcome {
 }
 
 impl TestPmd {
-    /// Starts it by `command`, which runs `dpdk-testpmd` wherever the device is.
+    /// Starts it by `command`, which is `stdbuf` wherever the device is: into a pipe the program would write when it ends.
     pub fn launch(mut command: Command, how: &How<'_>) -> Result<Self> {
+        command.args(["-oL", "dpdk-testpmd"]);
         let lcores = format!("0@{},1@{}", how.other_core, how.core);
         let prefix = format!("flumeway-testpmd-{}", std::process::id());
         // No device of the machine's own: the only one that is allowed cannot be there.
@@ -75,7 +76,7 @@ impl TestPmd {
         std::thread::spawn(move || BufReader::new(out).lines().map_while(Result::ok).try_for_each(|l| lines.send(l)));
         let mut testpmd = Self { child, to, from };
         testpmd.order("show config fwd")?;
-        testpmd.wait_for("packets/burst")?;
+        testpmd.wait_for("Logical Core")?;
         Ok(testpmd)
     }
 
