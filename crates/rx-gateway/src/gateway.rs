@@ -85,6 +85,8 @@ impl RxGateway {
         device::set(cx.page, RxCounter::RecoveryUs, now_ns().saturating_sub(start_ns) / 1000);
         // Before the supervisor learns that this stage is at work: it sends frames to a device's queue from then on.
         live.port.offer(&cx.arena, &mut live.free);
+        // The first buffers start it.
+        DeviceBooks::started(cx.page, &*live.port);
         live.flush(cx);
         self.live = Some(live);
         Ok(())
@@ -94,7 +96,6 @@ impl RxGateway {
 impl Live {
     pub(crate) fn open(pipeline: &Pipeline, cx: &Context, mut port: Box<dyn RxPort>) -> Result<Self, Stop> {
         port.set_access_list(&pipeline.ingress.acl, pipeline.ingress.acl_policy);
-        DeviceBooks::started(cx.page, &*port);
         let buffers = cx.arena.geometry().buffers;
         let all = buffers as usize;
         let me = cx.me.id;

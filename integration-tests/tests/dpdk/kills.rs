@@ -2,7 +2,7 @@
 //!
 //! What waits in a port's queue dies with the port. So replies are not waited for here; the books say what became of each frame.
 
-use crate::{BUFFERS, Pmd, Wanted, both, client, judged, leftovers, two_ports};
+use crate::{BUFFERS, Pmd, Wanted, both, came, client, judged, leftovers, two_ports};
 use integration_tests::client::Client;
 use integration_tests::gate::number;
 use integration_tests::netns::Switched;
@@ -91,9 +91,9 @@ fn assert_losses(net: &Switched, pipeline: &Pipeline, sent: u64) -> u64 {
     pipeline.wait_incarnation("rx-gateway", before);
     let mut ledger = pipeline.assert_whole();
     let lost = || pipeline.counter("rx-gateway", "lost_in_device");
-    wait_until(&format!("{} packets to be judged or lost: {ledger}, {} lost", net.arrived(0), lost()), || {
+    wait_until(&format!("{} packets to be judged or lost: {ledger}, {} lost", came(net, pipeline, "rx-gateway", 0), lost()), || {
         ledger = pipeline.ledger();
-        judged(&ledger) + lost() == net.arrived(0)
+        judged(&ledger) + lost() == came(net, pipeline, "rx-gateway", 0)
     });
     let received = number(&ledger["received"]);
     assert_eq!(number(&ledger["packets"]["fragment"]), received, "frames of one packet: {ledger}");

@@ -1,6 +1,6 @@
 //! Neighbours: nobody but the pipeline tells where it is, and it tells nothing about others.
 
-use crate::{Pmd, Wanted, both, client, ip, judged, two_ports, wrong_checksums};
+use crate::{Pmd, Wanted, both, client, ip, two_ports, wrong_checksums};
 use integration_tests::gate::number;
 use integration_tests::netns::{SWITCH, Side, Switched};
 use integration_tests::pipeline::{PATIENCE, Pipeline, wait_until};
@@ -77,7 +77,6 @@ fn neighbours(pmd: Pmd) {
     wait_until("the datagram to be judged", || verdict(&pipeline, "elsewhere") > elsewhere);
     let ledger = pipeline.assert_whole();
     assert_eq!(ledger["received"], 2, "none of that is a frame: {ledger}");
-    assert_eq!(judged(&ledger), net.arrived(0), "{ledger}");
     assert_eq!(pipeline.stop().0, 0);
 }
 

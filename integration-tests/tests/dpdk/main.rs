@@ -178,6 +178,12 @@ fn judged(ledger: &Value) -> u64 {
     ledger["packets"].as_object().expect("packets by verdict").values().map(number).sum()
 }
 
+/// Packets that have come to the port of `gateway` since it was there, as the interface under it counts.
+fn came(net: &Switched, pipeline: &Pipeline, gateway: &str, port: usize) -> u64 {
+    // One more than the interface had then: nothing is 0.
+    net.arrived(port) - (pipeline.counter(gateway, "device_link_base") - 1)
+}
+
 /// `ip` in a namespace, arguments separated by spaces.
 fn ip(net: &Switched, side: Side, arguments: &str) {
     let output = net.net().command_in(side, "ip").args(arguments.split_whitespace()).output().unwrap();
