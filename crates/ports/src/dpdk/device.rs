@@ -17,7 +17,7 @@ const BETWEEN_TRIES: std::time::Duration = std::time::Duration::from_millis(10);
 /// Where the kernel shows its devices.
 const PCI: &str = "/sys/bus/pci/devices";
 /// Mbufs that `net_af_xdp` gives to the kernel for each queue at once, however many descriptors are asked for.
-const AF_XDP_FILL: u32 = 2048;
+const AF_XDP_FILL: u16 = 2048;
 
 /// What a port is and does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,9 +101,10 @@ impl Device {
         ffi::chars(&self.info.bus) != "vdev"
     }
 
-    /// Mbufs that a receive queue takes before it works.
-    pub fn first_fill(&self, descriptors: u16) -> u32 {
-        if self.driver() == "net_af_xdp" { AF_XDP_FILL } else { u32::from(descriptors) }
+    /// Entries of a receive queue, and mbufs that it takes before it works. `net_af_xdp` takes its number of mbufs whatever is
+    /// asked for; with fewer entries the kernel would drop packets that the driver does not count.
+    pub fn rx_descriptors(&self, wanted: u16) -> u16 {
+        if self.driver() == "net_af_xdp" { wanted.max(AF_XDP_FILL) } else { wanted }
     }
 
     fn failed(&self, step: &'static str, errno: i32, log: String) -> DpdkError {
@@ -122,15 +123,23 @@ impl Device {
         })
     }
 
-    /// Sets a queue up. The kernel lets go of a dead process's queue a little after its end.
-    pub fn queue(&self, step: &'static str, work: impl Fn() -> Result<(), i32>) -> Result<(), DpdkError> {
+    /// Sets queues up. The kernel lets go of a dead process's queue a little after its end, and a driver that failed keeps what
+    /// it had taken from the pool: `again` makes a new one.
+    pub fn queues<S>(
+        &self,
+        state: &mut S,
+        work: impl Fn(&mut S) -> Result<(), i32>,
+        again: impl Fn(&mut S) -> Result<(), DpdkError>,
+    ) -> Result<(), DpdkError> {
         let mut tries = 0;
         loop {
-            match self.run(step, &work) {
-                Err(DpdkError::Port { .. } | DpdkError::InUse { .. }) if tries < TRIES => tries += 1,
-                result => return result,
+            let result = self.run("setting up the queues", || work(state));
+            if result.is_ok() || tries == TRIES {
+                return result;
             }
+            tries += 1;
             std::thread::sleep(BETWEEN_TRIES);
+            again(state)?;
         }
     }
 
@@ -222,7 +231,9 @@ fn look_at(device: &str) -> Result<(), DpdkError> {
             Err(DpdkError::NotBound { device: name(), driver: driver.unwrap_or_else(|| "no driver".to_owned()) })
         };
     }
-    let interface = device.split(',').skip(1).find_map(|argument| argument.strip_prefix("iface="));
+    let argument = device.split(',').skip(1).find_map(|argument| argument.strip_prefix("iface"));
+    // A driver that is given the argument without its value crashes.
+    let interface = argument.map(|value| value.strip_prefix('=').unwrap_or(""));
     let stands_on_one = ["net_af_packet", "net_af_xdp"].iter().any(|driver| device.starts_with(driver));
     match interface.filter(|_| stands_on_one) {
         Some(interface) if !interface_exists(interface) => {

@@ -352,8 +352,15 @@ impl Pool {
     #[inline]
     pub(super) fn put(&mut self, first: u32, buffers: &mut Vec<Held>, numbers: &mut Vec<u32>) {
         numbers.clear();
-        numbers.extend(buffers.drain(..).map(|held| held.release().wrapping_sub(first)).filter(|n| *n < self.1));
-        // SAFETY: numbers of buffers of this pool (just checked), whose handles were consumed.
+        numbers.extend(buffers.drain(..).map(|held| held.release().wrapping_sub(first)));
+        self.put_back(numbers);
+    }
+
+    /// The same for buffers that have no handle: their words name the device already. Numbers from the pool's first buffer.
+    pub(super) fn put_back(&mut self, numbers: &mut Vec<u32>) {
+        numbers.retain(|number| *number < self.1);
+        // SAFETY: numbers of buffers of this pool (just checked) that nobody in this process can look at: a handle is made from
+        // a word that names the process alone.
         unsafe { sys::fw_pool_put(self.0.as_ptr(), numbers.as_ptr(), numbers.len() as u32) };
     }
 }

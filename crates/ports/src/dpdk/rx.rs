@@ -94,12 +94,23 @@ pub struct RxOptions {
     pub before: Before,
 }
 
+/// What a pool is made from.
+struct Remake<'a> {
+    device: &'a Device,
+    memory: &'a Packets,
+    home: &'a Range<u32>,
+    options: &'a RxOptions,
+    table: Table<'static>,
+}
+
 /// The receiving side of a port.
 #[derive(Debug)]
 pub struct DpdkRx {
     // Dropped in this order: the port before the buffers that it receives into.
     device: Device,
-    pool: Pool,
+    /// None while it is made anew.
+    pool: Option<Pool>,
+    memory: Packets,
     arena: Arena,
     table: Table<'static>,
     me: Me,
@@ -164,7 +175,7 @@ impl DpdkRx {
         let home = arena.geometry().home_range(me.id);
         let pool = Self::pool(&device, &memory, &home, options)?;
         let waiter = Waiter::new(options.idle_sleep_us)?;
-        let in_queues = device.first_fill(options.descriptors) * u32::from(config.rx_queues);
+        let in_queues = u32::from(device.rx_descriptors(options.descriptors)) * u32::from(config.rx_queues);
         let spare = options.cache + SPARE_BURSTS * options.burst as u32;
         let depth = (in_queues + spare).min(options.depth).min(home.len() as u32);
         let burst = options.burst.clamp(1, BURST);
@@ -173,7 +184,8 @@ impl DpdkRx {
         let (link_base, lost) = books(received, options.before);
         Ok(Self {
             device,
-            pool,
+            pool: Some(pool),
+            memory,
             arena: arena.clone(),
             table: arena.table(),
             me,
@@ -236,16 +248,32 @@ impl DpdkRx {
         }
     }
 
+    /// Makes the pool anew, with all buffers in it whose words say so.
+    fn refill(pool: &mut Option<Pool>, remake: &Remake<'_>) -> Result<(), DpdkError> {
+        // The old one first: both would lie in the same buffers.
+        *pool = None;
+        let mut new = Self::pool(remake.device, remake.memory, remake.home, remake.options)?;
+        let with = |index: &u32| remake.table.is_with(*index, DEVICE);
+        let mut numbers: Vec<u32> = remake.home.clone().filter(with).map(|index| index - remake.home.start).collect();
+        new.put_back(&mut numbers);
+        *pool = Some(new);
+        Ok(())
+    }
+
     /// Sets the queues up and starts the port. The pool has buffers.
     fn start(&mut self) -> Result<(), DpdkError> {
         let (port, device) = (self.device.port, &self.device);
-        let (rx, tx) = device.run("asking for descriptors", || port.adjust(self.options.descriptors, 64))?;
-        for queue in 0..self.config.rx_queues {
-            device.queue("setting up a receive queue", || port.rx_queue(queue, rx, &self.pool))?;
-        }
-        for queue in 0..self.config.tx_queues {
-            device.queue("setting up a send queue", || port.tx_queue(queue, tx))?;
-        }
+        let wanted = device.rx_descriptors(self.options.descriptors);
+        let (rx, tx) = device.run("asking for descriptors", || port.adjust(wanted, 64))?;
+        let (rx_queues, tx_queues) = (self.config.rx_queues, self.config.tx_queues);
+        let set_up = |pool: &mut Option<Pool>| {
+            let pool = pool.as_ref().ok_or(libc::ENOMEM)?;
+            (0..rx_queues).try_for_each(|queue| port.rx_queue(queue, rx, pool))?;
+            (0..tx_queues).try_for_each(|queue| port.tx_queue(queue, tx))
+        };
+        let (memory, home, options, table) = (&self.memory, &self.home, &self.options, self.table);
+        let remake = Remake { device, memory, home, options, table };
+        device.queues(&mut self.pool, set_up, |pool| Self::refill(pool, &remake))?;
         device.run("starting", || port.start())?;
         if self.options.promiscuous {
             device.run("setting promiscuous mode", || port.promiscuous())?;
@@ -310,13 +338,14 @@ impl DpdkRx {
 
     /// Buffers that the device has and that hold no packet yet, as far as they are in the pool.
     pub fn available(&self) -> u32 {
-        self.pool.available()
+        self.pool.as_ref().map_or(0, Pool::available)
     }
 
     /// Takes a burst of one queue; returns how many packets came.
     #[inline]
     fn take(&mut self, queue: u16, out: &mut Vec<Received>, most: usize) -> usize {
-        let n = self.device.port.receive(queue, &mut self.pool, &mut self.packets[..most]);
+        let Some(pool) = &mut self.pool else { return 0 };
+        let n = self.device.port.receive(queue, pool, &mut self.packets[..most]);
         for packet in &self.packets[..n] {
             let index = self.home.start.wrapping_add(packet.index);
             let claimed = (packet.index < self.home.len() as u32).then(|| self.table.claim(index, DEVICE, self.me));
@@ -340,7 +369,7 @@ impl DpdkRx {
             out.push(Received { held, data, peer, local, link, position: self.position, standing });
         }
         if !self.offered.is_empty() {
-            self.pool.put(self.home.start, &mut self.offered, &mut self.numbers);
+            pool.put(self.home.start, &mut self.offered, &mut self.numbers);
         }
         n
     }
@@ -350,7 +379,7 @@ impl DpdkRx {
     fn most(&self, wanted: usize) -> usize {
         let wanted = wanted.min(self.burst);
         let surely = self.posted.saturating_sub(self.in_queues) as usize;
-        if surely >= wanted { wanted } else { wanted.min(self.pool.available() as usize) }
+        if surely >= wanted { wanted } else { wanted.min(self.available() as usize) }
     }
 }
 
@@ -403,7 +432,7 @@ impl RxPort for DpdkRx {
 
     fn offer(&mut self, _: &Arena, free: &mut Vec<Held>) {
         let n = self.wants().min(free.len());
-        if n > 0 {
+        if n > 0 && self.pool.is_some() {
             self.offered.extend(free.drain(free.len() - n..));
             // Buffers of another gateway's home have no mbuf here.
             let foreign = self.offered.iter().any(|held| !self.home.contains(&held.index()));
@@ -416,7 +445,9 @@ impl RxPort for DpdkRx {
             }
             reach(KillPoint::DeviceNamed);
             self.posted += self.offered.len() as u32;
-            self.pool.put(self.home.start, &mut self.offered, &mut self.numbers);
+            if let Some(pool) = &mut self.pool {
+                pool.put(self.home.start, &mut self.offered, &mut self.numbers);
+            }
             reach(KillPoint::DevicePosted);
         }
         self.start_if_possible();

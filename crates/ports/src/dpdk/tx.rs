@@ -86,18 +86,18 @@ impl DpdkTx {
         let port = device.port;
         let (rx, tx) = device.run("asking for descriptors", || port.adjust(RX_DESCRIPTORS, options.descriptors))?;
         let node = device.info.numa_node;
-        let (mut sender, plain) = {
-            let mut control = device.eal.control();
-            let headers = (2 * u32::from(tx)).next_power_of_two() - 1;
-            let buffers = arena.geometry().buffers;
-            let sender = Sender::create(&pool_name("fw-tx"), memory.all(buffers), headers + BURST as u32, node);
-            let pools = sender.and_then(|s| {
-                Ok((s, PlainPool::create(&pool_name("fw-tx-plain"), PLAIN_MBUFS + u32::from(tx), node)?))
-            });
-            pools.map_err(|errno| DpdkError::Pool { reason: ffi::reason(errno), log: control.take() })?
+        let failed = |errno| DpdkError::Pool { reason: ffi::reason(errno), log: device.eal.control().take() };
+        let headers = (2 * u32::from(tx)).next_power_of_two() - 1 + BURST as u32;
+        let sender = Sender::create(&pool_name("fw-tx"), memory.all(arena.geometry().buffers), headers, node);
+        let mut sender = sender.map_err(failed)?;
+        let mbufs = PLAIN_MBUFS + u32::from(tx);
+        let plain_pool = || PlainPool::create(&pool_name("fw-tx-plain"), mbufs, node).map_err(failed);
+        let mut plain = plain_pool()?;
+        let set_up = |plain: &mut PlainPool| {
+            port.rx_queue_plain(0, rx, plain)?;
+            port.tx_queue(QUEUE, tx)
         };
-        device.queue("setting up a receive queue", || port.rx_queue_plain(0, rx, &plain))?;
-        device.queue("setting up a send queue", || port.tx_queue(QUEUE, tx))?;
+        device.queues(&mut plain, set_up, |plain| plain_pool().map(|new| *plain = new))?;
         device.run("starting", || port.start())?;
         // Without that, many drivers look for what has been sent when the queue is nearly full: heads would wait there for hours.
         let cleans_up = port.clean_up(QUEUE);
