@@ -91,10 +91,13 @@ fn assert_losses(net: &Switched, pipeline: &Pipeline, sent: u64) -> u64 {
     pipeline.wait_incarnation("rx-gateway", before);
     let mut ledger = pipeline.assert_whole();
     let lost = || pipeline.counter("rx-gateway", "lost_in_device");
-    wait_until(&format!("{} packets to be judged or lost: {ledger}, {} lost", came(net, pipeline, "rx-gateway", 0), lost()), || {
-        ledger = pipeline.ledger();
-        judged(&ledger) + lost() == came(net, pipeline, "rx-gateway", 0)
-    });
+    wait_until(
+        &format!("{} packets to be judged or lost: {ledger}, {} lost", came(net, pipeline, "rx-gateway", 0), lost()),
+        || {
+            ledger = pipeline.ledger();
+            judged(&ledger) + lost() == came(net, pipeline, "rx-gateway", 0)
+        },
+    );
     let received = number(&ledger["received"]);
     assert_eq!(number(&ledger["packets"]["fragment"]), received, "frames of one packet: {ledger}");
     assert!(received <= sent && sent - received <= lost(), "{sent} sent, {received} received, {} lost", lost());

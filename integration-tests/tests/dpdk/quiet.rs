@@ -75,10 +75,17 @@ fn overload(pmd: Pmd) {
     pipeline.wait_incarnation("rx-gateway", before);
     let mut ledger = pipeline.assert_whole();
     let lost = || pipeline.counter("rx-gateway", "lost_in_device");
-    wait_until(&format!("{} packets to be judged or counted: {ledger}, {} lost", came(&net, &pipeline, "rx-gateway", 0), lost()), || {
-        ledger = pipeline.ledger();
-        judged(&ledger) + lost() == came(&net, &pipeline, "rx-gateway", 0)
-    });
+    wait_until(
+        &format!(
+            "{} packets to be judged or counted: {ledger}, {} lost",
+            came(&net, &pipeline, "rx-gateway", 0),
+            lost()
+        ),
+        || {
+            ledger = pipeline.ledger();
+            judged(&ledger) + lost() == came(&net, &pipeline, "rx-gateway", 0)
+        },
+    );
     let received = number(&ledger["received"]);
     client.receive_until(received as usize);
     report(

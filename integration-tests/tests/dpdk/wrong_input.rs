@@ -242,7 +242,10 @@ fn a_port_that_another_pipeline_has() {
     let mut client = client(&net, both(&net)[0], 1);
     let second = wanted.text(&net);
     let dir = folder("dpdk-second");
-    let places = format!("[supervisor]\nrestart_limit = 2\ncontrol_socket = \"{0}/c.sock\"\nquarantine_dir = \"{0}/q\"\n", dir.display());
+    let places = format!(
+        "[supervisor]\nrestart_limit = 2\ncontrol_socket = \"{0}/c.sock\"\nquarantine_dir = \"{0}/q\"\n",
+        dir.display()
+    );
     fs::write(dir.join("pipeline.toml"), format!("{second}\n{places}")).unwrap();
     let mut run = net.net().flumeway(Side::Pipeline, &["run", "--json"]);
     let log = fs::File::create(dir.join("log")).unwrap();

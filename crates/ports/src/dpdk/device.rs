@@ -11,9 +11,9 @@ const USER_SPACE: [&str; 3] = ["vfio-pci", "uio_pci_generic", "igb_uio"];
 /// Kernel drivers that share a device with a process.
 const SHARING: [&str; 2] = ["mlx5_core", "mlx4_core"];
 /// How often a queue that a dead process had is asked for; the kernel frees it some time after the process's end.
-const TRIES: u32 = 40;
+const TRIES: u32 = 20;
 /// How long is waited in between.
-const BETWEEN_TRIES: std::time::Duration = std::time::Duration::from_millis(10);
+const BETWEEN_TRIES: std::time::Duration = std::time::Duration::from_millis(20);
 /// Where the kernel shows its devices.
 const PCI: &str = "/sys/bus/pci/devices";
 /// Mbufs that `net_af_xdp` gives to the kernel for each queue at once, however many descriptors are asked for.
@@ -60,6 +60,7 @@ pub(super) struct Device {
     pub name: String,
     pub port: Port,
     pub info: PortInfo,
+    tries: u32,
     removed: bool,
 }
 
@@ -88,7 +89,7 @@ impl Device {
             }
         };
         drop(control);
-        Ok(Self { eal: eal.clone(), name: name.to_owned(), port, info, removed: false })
+        Ok(Self { eal: eal.clone(), name: name.to_owned(), port, info, tries: TRIES, removed: false })
     }
 
     /// The library's driver.
@@ -123,24 +124,20 @@ impl Device {
         })
     }
 
-    /// Sets queues up. The kernel lets go of a dead process's queue a little after its end, and a driver that failed keeps what
-    /// it had taken from the pool: `again` makes a new one.
-    pub fn queues<S>(
-        &self,
-        state: &mut S,
-        work: impl Fn(&mut S) -> Result<(), i32>,
-        again: impl Fn(&mut S) -> Result<(), DpdkError>,
-    ) -> Result<(), DpdkError> {
-        let mut tries = 0;
-        loop {
-            let result = self.run("setting up the queues", || work(state));
-            if result.is_ok() || tries == TRIES {
-                return result;
-            }
-            tries += 1;
-            std::thread::sleep(BETWEEN_TRIES);
-            again(state)?;
+    /// After queues could not be set up: takes the device away and finds it again, after a while, since the kernel lets go of a
+    /// dead process's queue a little after its end, and a driver that failed is not to be asked a second time. `false`: often enough; the
+    /// device is gone then.
+    pub fn reopen(&mut self, config: &mut PortConfig, mtu: Option<u16>) -> Result<bool, DpdkError> {
+        self.remove();
+        if self.tries == 0 {
+            return Ok(false);
         }
+        std::thread::sleep(BETWEEN_TRIES);
+        let tries = self.tries - 1;
+        *self = Self::open(&self.eal, &self.name)?;
+        self.tries = tries;
+        self.configure(config, mtu)?;
+        Ok(true)
     }
 
     /// Configures the port, which resets it: no buffer of a predecessor's is the device's any more.

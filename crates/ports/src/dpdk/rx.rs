@@ -29,6 +29,8 @@ const PRIVATE_BYTES: u16 = 22;
 const LEAST_BURST: usize = 4;
 /// Buffers beside those that wait in the device's queues, in bursts: what a turn takes before the next offer.
 const SPARE_BURSTS: u32 = 8;
+/// Entries of the send queues that the port has and nobody uses: drivers want some.
+const TX_DESCRIPTORS: u16 = 64;
 /// Whose word a buffer has that is in the pool or in any queue of the port.
 const DEVICE: OwnerId = OwnerId::device_rx(0);
 
@@ -92,15 +94,6 @@ pub struct RxOptions {
     pub depth: u32,
     /// What earlier incarnations left.
     pub before: Before,
-}
-
-/// What a pool is made from.
-struct Remake<'a> {
-    device: &'a Device,
-    memory: &'a Packets,
-    home: &'a Range<u32>,
-    options: &'a RxOptions,
-    table: Table<'static>,
 }
 
 /// The receiving side of a port.
@@ -249,31 +242,40 @@ impl DpdkRx {
     }
 
     /// Makes the pool anew, with all buffers in it whose words say so.
-    fn refill(pool: &mut Option<Pool>, remake: &Remake<'_>) -> Result<(), DpdkError> {
+    fn refill(&mut self) -> Result<(), DpdkError> {
         // The old one first: both would lie in the same buffers.
-        *pool = None;
-        let mut new = Self::pool(remake.device, remake.memory, remake.home, remake.options)?;
-        let with = |index: &u32| remake.table.is_with(*index, DEVICE);
-        let mut numbers: Vec<u32> = remake.home.clone().filter(with).map(|index| index - remake.home.start).collect();
-        new.put_back(&mut numbers);
-        *pool = Some(new);
+        self.pool = None;
+        let mut pool = Self::pool(&self.device, &self.memory, &self.home, &self.options)?;
+        let with = |index: &u32| self.table.is_with(*index, DEVICE);
+        let mut numbers: Vec<u32> = self.home.clone().filter(with).map(|index| index - self.home.start).collect();
+        pool.put_back(&mut numbers);
+        self.pool = Some(pool);
         Ok(())
+    }
+
+    fn set_up_queues(&self) -> Result<(), DpdkError> {
+        let (port, device) = (self.device.port, &self.device);
+        let wanted = device.rx_descriptors(self.options.descriptors);
+        let (rx, tx) = device.run("asking for descriptors", || port.adjust(wanted, TX_DESCRIPTORS))?;
+        device.run("setting up the queues", || {
+            let pool = self.pool.as_ref().ok_or(libc::ENOMEM)?;
+            (0..self.config.rx_queues).try_for_each(|queue| port.rx_queue(queue, rx, pool))?;
+            (0..self.config.tx_queues).try_for_each(|queue| port.tx_queue(queue, tx))
+        })
     }
 
     /// Sets the queues up and starts the port. The pool has buffers.
     fn start(&mut self) -> Result<(), DpdkError> {
+        while let Err(error) = self.set_up_queues() {
+            if !self.device.reopen(&mut self.config, self.options.mtu)? {
+                return Err(error);
+            }
+            if self.device.does_dma() {
+                self.memory.open_to(&self.device)?;
+            }
+            self.refill()?;
+        }
         let (port, device) = (self.device.port, &self.device);
-        let wanted = device.rx_descriptors(self.options.descriptors);
-        let (rx, tx) = device.run("asking for descriptors", || port.adjust(wanted, 64))?;
-        let (rx_queues, tx_queues) = (self.config.rx_queues, self.config.tx_queues);
-        let set_up = |pool: &mut Option<Pool>| {
-            let pool = pool.as_ref().ok_or(libc::ENOMEM)?;
-            (0..rx_queues).try_for_each(|queue| port.rx_queue(queue, rx, pool))?;
-            (0..tx_queues).try_for_each(|queue| port.tx_queue(queue, tx))
-        };
-        let (memory, home, options, table) = (&self.memory, &self.home, &self.options, self.table);
-        let remake = Remake { device, memory, home, options, table };
-        device.queues(&mut self.pool, set_up, |pool| Self::refill(pool, &remake))?;
         device.run("starting", || port.start())?;
         if self.options.promiscuous {
             device.run("setting promiscuous mode", || port.promiscuous())?;

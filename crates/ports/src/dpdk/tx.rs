@@ -75,7 +75,7 @@ impl DpdkTx {
     /// [`PortError::Dpdk`] with the cause and a remedy; nothing is left behind.
     pub fn open(eal: &Eal, options: &TxOptions, arena: &Arena, me: Me) -> Result<Self, PortError> {
         let start = Instant::now();
-        let device = Device::open(eal, &options.device)?;
+        let mut device = Device::open(eal, &options.device)?;
         let mut memory = Packets::of(arena)?;
         if device.does_dma() {
             memory.open_to(&device)?;
@@ -83,24 +83,19 @@ impl DpdkTx {
         let mut config =
             PortConfig { rx_queues: 1, tx_queues: 1, mtu: 0, rss: false, checksum: false, interrupts: false };
         device.configure(&mut config, options.mtu)?;
-        let port = device.port;
-        let (rx, tx) = device.run("asking for descriptors", || port.adjust(RX_DESCRIPTORS, options.descriptors))?;
-        let node = device.info.numa_node;
-        let failed = |errno| DpdkError::Pool { reason: ffi::reason(errno), log: device.eal.control().take() };
-        let headers = (2 * u32::from(tx)).next_power_of_two() - 1 + BURST as u32;
-        let sender = Sender::create(&pool_name("fw-tx"), memory.all(arena.geometry().buffers), headers, node);
-        let mut sender = sender.map_err(failed)?;
-        let mbufs = PLAIN_MBUFS + u32::from(tx);
-        let plain_pool = || PlainPool::create(&pool_name("fw-tx-plain"), mbufs, node).map_err(failed);
-        let mut plain = plain_pool()?;
-        let set_up = |plain: &mut PlainPool| {
-            port.rx_queue_plain(0, rx, plain)?;
-            port.tx_queue(QUEUE, tx)
+        // The device must be gone before the pools that its queues were given.
+        let (mut sender, plain) = loop {
+            let made = Self::pools(&device, &memory, options, arena.geometry().buffers)?;
+            let Err(error) = Self::start(&device, options, &made.1) else { break made };
+            if !device.reopen(&mut config, options.mtu)? {
+                return Err(error.into());
+            }
+            if device.does_dma() {
+                memory.open_to(&device)?;
+            }
         };
-        device.queues(&mut plain, set_up, |plain| plain_pool().map(|new| *plain = new))?;
-        device.run("starting", || port.start())?;
         // Without that, many drivers look for what has been sent when the queue is nearly full: heads would wait there for hours.
-        let cleans_up = port.clean_up(QUEUE);
+        let cleans_up = device.port.clean_up(QUEUE);
         let copies = device.does_dma() && !cleans_up;
         if copies {
             sender.copy_to(&plain);
@@ -135,6 +130,34 @@ impl DpdkTx {
             statistics: Statistics::default(),
             start_us: start.elapsed().as_micros() as u64,
         })
+    }
+
+    /// The mbufs that point into the arena, and those of the receive queue.
+    fn pools(
+        device: &Device,
+        memory: &Packets,
+        options: &TxOptions,
+        buffers: u32,
+    ) -> Result<(Sender, PlainPool), DpdkError> {
+        let node = device.info.numa_node;
+        let headers = (2 * u32::from(options.descriptors)).next_power_of_two() - 1 + BURST as u32;
+        let pools = || {
+            let sender = Sender::create(&pool_name("fw-tx"), memory.all(buffers), headers, node)?;
+            let mbufs = PLAIN_MBUFS + u32::from(options.descriptors);
+            Ok((sender, PlainPool::create(&pool_name("fw-tx-plain"), mbufs, node)?))
+        };
+        let mut control = device.eal.control();
+        pools().map_err(|errno: i32| DpdkError::Pool { reason: ffi::reason(errno), log: control.take() })
+    }
+
+    fn start(device: &Device, options: &TxOptions, plain: &PlainPool) -> Result<(), DpdkError> {
+        let port = device.port;
+        let (rx, tx) = device.run("asking for descriptors", || port.adjust(RX_DESCRIPTORS, options.descriptors))?;
+        device.run("setting up the queues", || {
+            port.rx_queue_plain(0, rx, plain)?;
+            port.tx_queue(QUEUE, tx)
+        })?;
+        device.run("starting", || port.start())
     }
 
     /// What the port is.
