@@ -206,6 +206,15 @@ pub enum PortError {
 }
 
 impl PortError {
+    /// Whether another process may succeed where this one did not.
+    pub fn is_of_this_process(&self) -> bool {
+        #[cfg(feature = "dpdk")]
+        if let Self::Dpdk(crate::dpdk::DpdkError::FanoutTaken { .. }) = self {
+            return true;
+        }
+        false
+    }
+
     pub(crate) fn device(call: &'static str) -> impl Fn(Errno) -> Self {
         move |source| Self::Device { call, source }
     }

@@ -18,6 +18,9 @@ pub enum Stop {
     /// The machine or the kernel refuses something.
     #[error("{0}")]
     Environment(String),
+    /// Another process of the same kind may succeed where this one did not.
+    #[error("{0}")]
+    Again(String),
 }
 
 impl Stop {
@@ -29,11 +32,12 @@ impl Stop {
         }
     }
 
-    /// The process's exit code: 70 poison, 71 environment, 78 configuration (numbers of sysexits.h), 2 usage.
+    /// The process's exit code: 70 poison, 71 environment, 75 another try, 78 configuration (numbers of sysexits.h), 2 usage.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Poison(_) => 70,
             Self::Environment(_) => 71,
+            Self::Again(_) => 75,
             Self::Launch(LaunchError::NotLaunched) => 2,
             Self::Configuration(_) | Self::Launch(_) => 78,
         }

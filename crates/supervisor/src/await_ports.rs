@@ -1,7 +1,7 @@
 //! A start with poll-mode drivers waits for their ports: what a library or a card refuses is then the start's error, and not
 //! a stage's that is started over and over.
 
-use crate::death::Ending;
+use crate::death::{EXIT_AGAIN, Ending};
 use crate::dpdk;
 use crate::error::StartError;
 use crate::start::Supervisor;
@@ -15,6 +15,8 @@ use std::os::fd::AsFd;
 
 /// Between two looks at the stages' pages; an end shows at once.
 const LOOK_NS: i64 = 2_000_000;
+/// Processes that one stage may need until one gets its port.
+const TRIES: u32 = 8;
 
 impl Supervisor {
     /// Waits until rx-gateways and tx have started their ports, if they drive them themselves.
@@ -26,12 +28,13 @@ impl Supervisor {
             return Ok(());
         }
         let until_ns = now_ns() + PORT_START_NS;
+        let mut tries = TRIES;
         while let Some(n) = self.without_port() {
             if now_ns() >= until_ns || self.is_asked_to_stop() {
                 // The loop goes on with it, as with any stage that is slow.
                 return Ok(());
             }
-            if let Err(error) = self.wait_for(n) {
+            if let Err(error) = self.wait_for(n, &mut tries) {
                 for left in self.clear_ports() {
                     tracing::error!("{left}");
                 }
@@ -57,7 +60,7 @@ impl Supervisor {
     }
 
     /// Waits a moment for unit `n`; an error if it has ended.
-    fn wait_for(&mut self, n: usize) -> Result<(), StartError> {
+    fn wait_for(&mut self, n: usize, tries: &mut u32) -> Result<(), StartError> {
         let unit = &mut self.units[n];
         let name = unit.name();
         let Some(process) = &mut unit.process else { return Ok(()) };
@@ -67,12 +70,30 @@ impl Supervisor {
             return Ok(());
         }
         let Some(ending) = process.reap() else { return Ok(()) };
+        if ending == Ending::Exited(EXIT_AGAIN) && *tries > 0 {
+            *tries -= 1;
+            return self.another_process(n);
+        }
         let said = process.last_words().unwrap_or_else(|| match ending {
             Ending::Exited(code) => format!("it ended with exit code {code}; its log tells why"),
             Ending::Signaled(signal) => format!("it ended by {}", crate::death::signal_name(signal)),
             Ending::Unknown => "it ended, and nobody knows how".to_owned(),
         });
         Err(StartError::Stage { stage: name, said })
+    }
+
+    /// Another process for unit `n`, whose first one ended before it took anything over.
+    fn another_process(&mut self, n: usize) -> Result<(), StartError> {
+        let unit = &mut self.units[n];
+        unit.process = None;
+        let process = self.holdings.spawn(unit.id, unit.instance, unit.core).map_err(StartError::system("spawn"))?;
+        tracing::info!(
+            stage = self.units[n].name(),
+            pid = process.pid,
+            "started again: the first could not have its port"
+        );
+        self.activate(n, process);
+        Ok(())
     }
 
     /// Ends all stages, and clears away what their ports left on interfaces.

@@ -51,6 +51,8 @@ pub(crate) enum Cause {
 
 /// Exit code of a stage that met a ring entry that cannot be.
 pub(crate) const EXIT_POISON: i32 = 70;
+/// Exit code of a stage whose port another process may have where it could not.
+pub(crate) const EXIT_AGAIN: i32 = 75;
 /// Exit code of a stage whose configuration, model or engine cannot be loaded.
 pub(crate) const EXIT_CONFIGURATION: i32 = 78;
 

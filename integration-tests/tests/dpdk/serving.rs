@@ -1,6 +1,6 @@
 //! The same answers as with every other driver, and nothing left when it stops.
 
-use crate::{BUFFERS, Pmd, Wanted, both, came, client, judged, leftovers, two_ports, wrong_checksums};
+use crate::{Pmd, Wanted, both, came, client, judged, leftovers, two_ports, wrong_checksums};
 use integration_tests::client::{Client, Frame, tensor, values};
 use integration_tests::gate::number;
 use integration_tests::netns::{Options, Side, Switched};

@@ -250,6 +250,9 @@ fn interface_exists(name: &str) -> bool {
 fn not_probed(name: &str, errno: i32, log: String) -> DpdkError {
     let device = name.to_owned();
     let unknown = errno == libc::ENODEV || errno == libc::ENOENT || log.contains("failed to parse device");
+    if log.contains("PACKET_FANOUT") {
+        return DpdkError::FanoutTaken { device, log };
+    }
     let in_use = errno == libc::EBUSY || log.contains("busy") || log.contains("Busy");
     match (in_use, unknown && !is_pci(name)) {
         (true, _) => DpdkError::InUse { device, log },

@@ -12,6 +12,14 @@ pub enum DpdkError {
         /// The name.
         text: String,
     },
+    /// Two processes have given the kernel the same name for different sockets: `net_af_packet` makes it of its process id.
+    #[error("dpdk: {device} cannot be opened by this process: {log}; another one may")]
+    FanoutTaken {
+        /// The device.
+        device: String,
+        /// What the library said.
+        log: String,
+    },
     /// The library that is loaded is not the one that this program was built with.
     #[error(
         "dpdk: this program was built with libdpdk {built}, and {found} is loaded; install the release that it was built with, or \
