@@ -1,6 +1,7 @@
 //! A port and its device: found, asked, configured, taken away.
 
 use super::ffi::{self, Port, PortConfig, PortInfo};
+use super::sockets;
 use super::{DpdkError, Eal};
 use crate::af_xdp::MAX_MTU;
 use std::ffi::CString;
@@ -124,6 +125,13 @@ impl Device {
         })
     }
 
+    /// Sets queues up, and notes which sockets this takes.
+    pub fn set_up_queues(&self, work: impl FnOnce() -> Result<(), i32>) -> Result<(), DpdkError> {
+        self.run("setting up the queues", || {
+            if self.driver() == "net_af_xdp" { sockets::noting(short_name(&self.name), work) } else { work() }
+        })
+    }
+
     /// After queues could not be set up: takes the device away and finds it again, after a while, since the kernel lets go of a
     /// dead process's queue a little after its end, and a driver that failed is not to be asked a second time. `false`: often enough; the
     /// device is gone then.
@@ -174,6 +182,7 @@ impl Device {
             let _control = self.eal.control();
             // What cannot be taken away properly ends with the process.
             let _ = self.port.remove();
+            sockets::close(short_name(&self.name));
         }
     }
 }
@@ -190,6 +199,7 @@ pub fn remove_forgotten(eal: &Eal, device: &str) {
     let _control = eal.control();
     if let Some(port) = CString::new(short_name(device)).ok().and_then(|name| Port::find(&name)) {
         let _ = port.remove();
+        sockets::close(short_name(device));
     }
 }
 

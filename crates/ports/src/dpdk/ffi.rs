@@ -8,7 +8,7 @@ use arena::Held;
 use arena::layout::BUFFER_BYTES;
 use dpdk_sys as sys;
 use std::ffi::{CStr, CString, c_char, c_int};
-use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 
 pub(super) use sys::fw_port_stats as PortStats;
@@ -114,6 +114,21 @@ pub(super) fn register(memory: NonNull<[u8]>, page: usize, iovas: Option<&[u64]>
     // has an entry for each page and is read during the call.
     let rc = unsafe { sys::rte_extmem_register(memory.as_ptr().cast(), memory.len(), addresses, pages as u32, page) };
     if rc == 0 || errno() == libc::EEXIST { Ok(()) } else { Err(errno()) }
+}
+
+/// Whether a descriptor is an AF_XDP socket.
+pub(super) fn is_af_xdp(fd: RawFd) -> bool {
+    // SAFETY: needed to ask about a bare number; the borrowed descriptor lives for this call alone, and one that is closed
+    // meanwhile is refused by the kernel.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    rustix::net::sockopt::socket_domain(fd).is_ok_and(|family| i32::from(family.as_raw()) == libc::AF_XDP)
+}
+
+/// Closes a descriptor that the library has forgotten.
+pub(super) fn close(fd: RawFd) {
+    // SAFETY: needed because the library leaks it. Only sockets that it opened for a port that has been removed get here, seen to
+    // be the same ones (`sockets`); nobody else knows them.
+    drop(unsafe { OwnedFd::from_raw_fd(fd) });
 }
 
 /// Has the library find `device`, and a driver for it.

@@ -21,6 +21,7 @@ mod ffi;
 mod idle;
 mod memory;
 mod rx;
+mod sockets;
 mod statistics;
 mod tx;
 

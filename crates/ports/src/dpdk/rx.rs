@@ -257,7 +257,7 @@ impl DpdkRx {
         let (port, device) = (self.device.port, &self.device);
         let wanted = device.rx_descriptors(self.options.descriptors);
         let (rx, tx) = device.run("asking for descriptors", || port.adjust(wanted, TX_DESCRIPTORS))?;
-        device.run("setting up the queues", || {
+        device.set_up_queues(|| {
             let pool = self.pool.as_ref().ok_or(libc::ENOMEM)?;
             (0..self.config.rx_queues).try_for_each(|queue| port.rx_queue(queue, rx, pool))?;
             (0..self.config.tx_queues).try_for_each(|queue| port.tx_queue(queue, tx))

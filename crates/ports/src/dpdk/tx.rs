@@ -141,9 +141,9 @@ impl DpdkTx {
     ) -> Result<(Sender, PlainPool), DpdkError> {
         let node = device.info.numa_node;
         let headers = (2 * u32::from(options.descriptors)).next_power_of_two() - 1 + BURST as u32;
+        let mbufs = PLAIN_MBUFS + u32::from(options.descriptors);
         let pools = || {
             let sender = Sender::create(&pool_name("fw-tx"), memory.all(buffers), headers, node)?;
-            let mbufs = PLAIN_MBUFS + u32::from(options.descriptors);
             Ok((sender, PlainPool::create(&pool_name("fw-tx-plain"), mbufs, node)?))
         };
         let mut control = device.eal.control();
@@ -153,7 +153,7 @@ impl DpdkTx {
     fn start(device: &Device, options: &TxOptions, plain: &PlainPool) -> Result<(), DpdkError> {
         let port = device.port;
         let (rx, tx) = device.run("asking for descriptors", || port.adjust(RX_DESCRIPTORS, options.descriptors))?;
-        device.run("setting up the queues", || {
+        device.set_up_queues(|| {
             port.rx_queue_plain(0, rx, plain)?;
             port.tx_queue(QUEUE, tx)
         })?;
