@@ -15,6 +15,9 @@ pub const SWITCH: &str = "switch";
 /// How long the client believes a link address that it has been told, in milliseconds: as long as any test takes.
 const REACHABLE_MS: u32 = 3_600_000;
 
+/// How soon it asks for one again, in milliseconds: the kernel's second is long for a test.
+const ASK_MS: u32 = 50;
+
 /// A [`Net`] of several pairs.
 #[derive(Debug)]
 pub struct Switched {
@@ -108,7 +111,8 @@ fn traffic_side(net: &Net, peers: &[String]) -> String {
     let mtu = net.options().mtu;
     let mut text = format!(
         "ip addr flush dev {}\nip link add {SWITCH} mtu {mtu} type bridge mcast_snooping 0\n\
-         for f in ipv4 ipv6; do echo {REACHABLE_MS} > /proc/sys/net/$f/neigh/{SWITCH}/base_reachable_time_ms; done\n",
+         for f in ipv4 ipv6; do cd /proc/sys/net/$f/neigh/{SWITCH}\n\
+         echo {REACHABLE_MS} > base_reachable_time_ms; echo {ASK_MS} > retrans_time_ms; echo 40 > mcast_solicit; done\n",
         peers[0]
     );
     for peer in peers {

@@ -2,7 +2,7 @@
 //!
 //! One frame at a time, so that the state at death is known to the last buffer.
 
-use crate::{Pmd, Wanted, both, client, two_ports};
+use crate::{Pmd, Wanted, both, client, two_ports, wait_back};
 use integration_tests::client::Client;
 use integration_tests::gate::number;
 use integration_tests::pipeline::{Pipeline, wait_until};
@@ -83,7 +83,7 @@ impl Range {
         let (incarnation, id) = self.reach(stage, point);
         self.assert_state(stage, point);
         self.pipeline.kill_9(stage);
-        self.pipeline.wait_incarnation(stage, incarnation);
+        wait_back(&self.pipeline, stage, incarnation);
         let ledger = self.pipeline.assert_whole();
         let records = self.pipeline.order(&json!({"command": "recoveries"}));
         let last = records["recoveries"].as_array().and_then(|r| r.last()).cloned().unwrap_or_default();

@@ -2,7 +2,7 @@
 //!
 //! What waits in a port's queue dies with the port. So replies are not waited for here; the books say what became of each frame.
 
-use crate::{BUFFERS, Pmd, Wanted, both, came, client, judged, leftovers, two_ports};
+use crate::{BUFFERS, Pmd, Wanted, both, came, client, judged, kill, leftovers, two_ports};
 use integration_tests::client::Client;
 use integration_tests::gate::number;
 use integration_tests::netns::Switched;
@@ -47,11 +47,9 @@ impl Away {
 }
 
 /// Kills the stage, and waits until it is back and frames are answered.
-fn kill(pipeline: &Pipeline, stage: &str) -> Duration {
-    let before = number(&pipeline.stage(stage)["incarnation"]);
+fn kill_and_wait(pipeline: &Pipeline, stage: &str) -> Duration {
     let begun = Instant::now();
-    pipeline.kill_9(stage);
-    pipeline.wait_incarnation(stage, before);
+    kill(pipeline, stage);
     let answered = number(&pipeline.ledger()["answered"]);
     wait_until("frames to be answered again", || number(&pipeline.ledger()["answered"]) > answered);
     begun.elapsed()
@@ -86,9 +84,7 @@ fn assert_replies(pipeline: &Pipeline, client: &Client, ledger: &Value) -> (u64,
 /// What the interface under the port received was judged, or is counted as lost. The books are exact when a new incarnation
 /// has begun and nothing comes meanwhile.
 fn assert_losses(net: &Switched, pipeline: &Pipeline, sent: u64) -> u64 {
-    let before = number(&pipeline.stage("rx-gateway")["incarnation"]);
-    pipeline.kill_9("rx-gateway");
-    pipeline.wait_incarnation("rx-gateway", before);
+    kill(pipeline, "rx-gateway");
     let mut ledger = pipeline.assert_whole();
     let lost = || pipeline.counter("rx-gateway", "lost_in_device");
     wait_until(
@@ -117,7 +113,7 @@ fn under_load(pmd: Pmd) {
             let _over = over;
             for n in 0..kills * STAGES.len() {
                 let victim = (n + n / STAGES.len()) % STAGES.len();
-                away.times[victim].push(kill(pipeline, STAGES[victim]));
+                away.times[victim].push(kill_and_wait(pipeline, STAGES[victim]));
                 std::thread::sleep(Duration::from_millis(n as u64 % 5));
             }
         });

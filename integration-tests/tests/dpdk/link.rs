@@ -1,6 +1,6 @@
 //! Neighbours: nobody but the pipeline tells where it is, and it tells nothing about others.
 
-use crate::{Pmd, Wanted, both, client, ip, two_ports, wrong_checksums};
+use crate::{Pmd, Wanted, both, client, ip, two_ports, wait_back, wrong_checksums};
 use integration_tests::gate::number;
 use integration_tests::netns::{SWITCH, Side, Switched};
 use integration_tests::pipeline::{PATIENCE, Pipeline, wait_until};
@@ -63,8 +63,8 @@ fn neighbours(pmd: Pmd) {
     assert_eq!(wrong_checksums(&net), before);
 
     // Others on the link are not answered for. The client asks three times, and gives up.
-    let strangers: [IpAddr; 2] = ["10.77.0.3".parse().unwrap(), "fd00:77::77".parse().unwrap()];
-    ip(&net, Side::Traffic, &format!("route add 10.77.0.3 dev {SWITCH}"));
+    let strangers: [IpAddr; 2] = ["10.77.0.5".parse().unwrap(), "fd00:77::77".parse().unwrap()];
+    ip(&net, Side::Traffic, &format!("route add 10.77.0.5 dev {SWITCH}"));
     for to in strangers {
         let elsewhere = verdict(&pipeline, "elsewhere");
         assert!(!raw::ping(net.net(), to, b"who", SILENCE), "{to} was answered for");
@@ -118,7 +118,7 @@ fn neighbours_are_answered_by_every_incarnation() {
         for stage in ["rx-gateway", "tx", "rx-gateway", "tx"] {
             let before = number(&pipeline.stage(stage)["incarnation"]);
             pipeline.kill_9(stage);
-            pipeline.wait_incarnation(stage, before);
+            wait_back(&pipeline, stage, before);
             net.forget_neighbours();
             for to in both(&net) {
                 assert!(raw::ping(net.net(), to, b"hello", PATIENCE), "{pmd:?}: {to} after a death of {stage}");

@@ -16,7 +16,7 @@ mod wrong_input;
 use integration_tests::client::Client;
 use integration_tests::gate::number;
 use integration_tests::netns::{Options, Side, Switched, skipped};
-use integration_tests::pipeline::Pipeline;
+use integration_tests::pipeline::{Pipeline, wait_until};
 use integration_tests::traffic::config;
 use integration_tests::{shipped, traffic};
 use serde_json::Value;
@@ -30,8 +30,8 @@ use std::sync::OnceLock;
 const PORT: u16 = 9000;
 /// Hugepages of 2 MiB that all tests of this machine share.
 const HUGEPAGES: u64 = 1024;
-/// Buffers of the small profile.
-const BUFFERS: u64 = 4096;
+/// Buffers: `net_af_xdp` keeps 2048 of them, which leaves too few of the small profile's.
+const BUFFERS: u64 = 8192;
 
 /// A poll-mode driver of an interface of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +84,7 @@ impl Wanted<'_> {
     fn text(&self, net: &Switched) -> String {
         let (input, output) = self.elements;
         config("null", &self.tables(net))
+            .replace("[arena]\n", &format!("[arena]\nbuffers = {BUFFERS}\n"))
             .replace("null_input_elements = 16", &format!("null_input_elements = {input}"))
             .replace("null_output_elements = 16", &format!("null_output_elements = {output}"))
     }
@@ -106,9 +107,32 @@ impl Wanted<'_> {
     }
 
     fn start_with(&self, net: &Switched, name: &str, stages: &Path) -> Pipeline {
-        let name = format!("dpdk-{name}-{}", self.pmd.word());
-        Pipeline::start_inside(net.net(), &name, &self.text(net), stages, &[])
+        started(net, &format!("dpdk-{name}-{}", self.pmd.word()), &self.text(net), stages)
     }
+}
+
+/// A pipeline whose ports have started: what comes before is nobody's.
+fn started(net: &Switched, name: &str, text: &str, stages: &Path) -> Pipeline {
+    let pipeline = Pipeline::start_inside(net.net(), name, text, stages, &[]);
+    wait_until("the ports to start", || {
+        pipeline.status()["stages"].as_array().is_some_and(|all| all.iter().all(|stage| stage["at_work"] == true))
+    });
+    pipeline
+}
+
+/// Waits until a stage is back after its incarnation `before`, and its port, if it has one, has started.
+fn wait_back(pipeline: &Pipeline, stage: &str, before: u64) {
+    wait_until(&format!("{stage} to be at work again"), || {
+        let entry = pipeline.stage(stage);
+        number(&entry["incarnation"]) > before && entry["at_work"] == true
+    });
+}
+
+/// Kills a stage, and waits until it is back.
+fn kill(pipeline: &Pipeline, stage: &str) {
+    let before = number(&pipeline.stage(stage)["incarnation"]);
+    pipeline.kill_9(stage);
+    wait_back(pipeline, stage, before);
 }
 
 /// What keeps DPDK from being tested here, if something does; with it, hugepages are raised once.

@@ -1,6 +1,6 @@
 //! Several queues of a port, and several gateways with a port each.
 
-use crate::{Pmd, Wanted, both, client, judged, switched};
+use crate::{Pmd, Wanted, both, client, judged, switched, wait_back};
 use integration_tests::client::Client;
 use integration_tests::gate::number;
 use integration_tests::netns::{Options, Side, Switched};
@@ -52,7 +52,7 @@ fn one_gateway_polls_two_queues() {
     assert_eq!(ledger["answered"], 40 * u64::from(CLIENTS), "{ledger}");
     let before = number(&pipeline.stage("rx-gateway")["incarnation"]);
     pipeline.kill_9("rx-gateway");
-    pipeline.wait_incarnation("rx-gateway", before);
+    wait_back(&pipeline, "rx-gateway", before);
     round(&mut clients, 40..60);
     assert_each_answered_once(&mut clients, 60);
     pipeline.assert_whole();
@@ -93,7 +93,7 @@ fn two_gateways_have_a_port_each_and_each_may_die() {
         round(&mut clients, sent..sent + 20);
         sent += 20;
         assert_each_answered_once(&mut clients, sent);
-        pipeline.wait_incarnation(victim, incarnation);
+        wait_back(&pipeline, victim, incarnation);
     }
     let ledger = pipeline.assert_whole();
     assert_eq!(ledger["answered"], 4 * sent, "{ledger}");

@@ -1,6 +1,6 @@
 //! Without traffic the ports leave the machine to others; with too much, the books say what was not taken.
 
-use crate::{Pmd, Wanted, both, came, client, judged, two_ports};
+use crate::{Pmd, Wanted, both, came, client, judged, started, two_ports, wait_back};
 use integration_tests::gate::{Stopped, number};
 use integration_tests::pipeline::wait_until;
 use integration_tests::processes::cpu_ns;
@@ -15,13 +15,7 @@ fn idle(pmd: Pmd) {
     let Some(net) = two_ports("idle", pmd) else { return };
     let text = Wanted::on(pmd).text(&net).replace("[pipeline]\n", "[pipeline]\nwait = \"adaptive\"\n");
     let name = format!("dpdk-idle-{}", pmd.word());
-    let pipeline = integration_tests::pipeline::Pipeline::start_inside(
-        net.net(),
-        &name,
-        &text,
-        &integration_tests::shipped(),
-        &[],
-    );
+    let pipeline = started(&net, &name, &text, &integration_tests::shipped());
     let mut client = client(&net, both(&net)[0], 1);
     steady(&mut client, 0..200, 1_000, |_| {});
     client.receive_until(200);
@@ -72,7 +66,7 @@ fn overload(pmd: Pmd) {
     let before = number(&pipeline.stage("rx-gateway")["incarnation"]);
     let told = missed();
     pipeline.kill_9("rx-gateway");
-    pipeline.wait_incarnation("rx-gateway", before);
+    wait_back(&pipeline, "rx-gateway", before);
     let mut ledger = pipeline.assert_whole();
     let lost = || pipeline.counter("rx-gateway", "lost_in_device");
     wait_until(

@@ -1,7 +1,7 @@
 //! What the stages may do: rx-gateway and tx what their devices need while they start, and nothing afterwards; the others nothing
 //! at all.
 
-use crate::{Pmd, Wanted, both, client, two_ports};
+use crate::{Pmd, Wanted, both, client, two_ports, wait_back};
 use integration_tests::pipeline::Pipeline;
 use integration_tests::traffic::{assert_right, tensor_of};
 use std::fs;
@@ -71,7 +71,7 @@ fn rights(pmd: Pmd) {
                 let stage = if id == 20 { "rx-gateway" } else { "tx" };
                 let before = pipeline.stage(stage)["incarnation"].as_u64().unwrap_or(0);
                 pipeline.kill_9(stage);
-                pipeline.wait_incarnation(stage, before);
+                wait_back(&pipeline, stage, before);
             }
             client.send_tensor(id, &tensor_of(id));
             client.receive_until(id as usize + 1);

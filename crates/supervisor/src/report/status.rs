@@ -70,6 +70,8 @@ fn stage(arena: &Arena, unit: &Unit, now_ns: u64) -> Option<Value> {
         "share": share_json(arena, unit.id),
         "pid": unit.process.as_ref().map(|p| p.pid),
         "state": unit.phase.name(),
+        // Active from the order on; at work when the stage has taken over, and started the port that it drives itself.
+        "at_work": unit.process.is_some() && page.first_work_ns.load(Ordering::Acquire) >= unit.activated_ns.max(1),
         "incarnation": unit.incarnation,
         "restarts": unit.incarnation.saturating_sub(1),
         "interruptions": unit.interruptions,
