@@ -14,7 +14,9 @@ use arena::{Arena, Me};
 use datagrams::Datagrams;
 use net::Net;
 use ports::conformance::{self, Harness};
-use ports::dpdk::{Before, DpdkRx, DpdkTx, Eal, EalOptions, Filter, Idle, RxOptions, TxOptions, remove_forgotten};
+use ports::dpdk::{
+    Before, DpdkRx, DpdkTx, Eal, EalOptions, Filter, FlowRules, Idle, RxOptions, TxOptions, remove_forgotten,
+};
 use ports::{RxPort, TxPort};
 use skip::skipped;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -110,6 +112,7 @@ impl Dpdk {
             promiscuous: false,
             verify_checksums: false,
             offloads: true,
+            flow_rules: FlowRules::Auto,
             idle: Idle::Auto,
             idle_sleep_us: 200,
             flow_rules: ports::dpdk::FlowRules::Off,

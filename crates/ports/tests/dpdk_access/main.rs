@@ -5,6 +5,8 @@
 #![cfg(feature = "dpdk")]
 
 mod agree;
+#[path = "../af_xdp/net.rs"]
+mod net;
 mod offload;
 #[path = "../../../acl/tests/random/mod.rs"]
 mod random;

@@ -17,8 +17,8 @@ use std::thread::JoinHandle;
 /// Most memory of a list's classifier for one family; 512 rules take less than 512 KiB. The library looks for a smaller form of
 /// one that would take more.
 const MAX_BYTES: usize = 16 << 20;
-/// The builder yields to whatever else runs on its core.
-const NICE: i32 = 19;
+/// Where the builder shares the stage's core, the stage has nine tenths of it.
+const NICE: i32 = 10;
 
 /// An access list as a classifier.
 #[derive(Debug)]
@@ -225,9 +225,8 @@ fn stand_aside() {
         for core in (0..rustix::thread::CpuSet::MAX_CPU).filter(|core| own.is_set(*core)) {
             cores.unset(core);
         }
-        if cores.count() > 0 {
-            // Not allowed: then here.
-            let _ = rustix::thread::sched_setaffinity(None, &cores);
+        if cores.count() > 0 && rustix::thread::sched_setaffinity(None, &cores).is_ok() {
+            return;
         }
     }
     let _ = rustix::process::setpriority_process(None, NICE);

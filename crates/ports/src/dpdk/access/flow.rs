@@ -114,9 +114,9 @@ impl Flows {
         let rule = |count| FlowRule { wanted: demand.wanted, ipv6: demand.ipv6, count, priority: level };
         let counted = Flow::create(port, &rule(true)).map(|flow| (flow, Some(0)));
         let created = counted.or_else(|_| Flow::create(port, &rule(false)).map(|flow| (flow, None)));
-        let (flow, hits) = created.map_err(|(errno, words)| match words.as_str() {
-            "" => reason(errno),
-            words => format!("{} ({words})", reason(errno)),
+        let (flow, hits) = created.map_err(|(errno, words)| {
+            let reason = reason(errno);
+            if words.is_empty() || words == reason { reason } else { format!("{reason} ({words})") }
         })?;
         self.taken.push(Taken { flow, demand: *demand, level, hits });
         Ok(())
