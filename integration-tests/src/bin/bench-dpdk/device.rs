@@ -44,10 +44,10 @@ impl Pmd {
         }
     }
 
-    /// Packets that this ring holds.
+    /// Packets that this ring holds. `net_af_packet` locks its rings of both ways into memory, of which a stage may lock 8 MiB.
     pub fn ring(self) -> u32 {
         match self {
-            Self::AfPacket => 4096,
+            Self::AfPacket => 1536,
             Self::AfXdp => 2048,
         }
     }
