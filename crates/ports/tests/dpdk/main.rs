@@ -115,7 +115,6 @@ impl Dpdk {
             flow_rules: FlowRules::Auto,
             idle: Idle::Auto,
             idle_sleep_us: 200,
-            flow_rules: ports::dpdk::FlowRules::Off,
             filter: Filter { addresses: vec![self.local.ip()], port: PORT },
             depth: self.kind.buffers,
             before: Before::default(),
