@@ -10,15 +10,12 @@ pub fn drivers() -> String {
     format!("{{\"drivers\":[\"udp\",\"af_xdp\",\"replay\"{last}],\"dpdk\":{dpdk}}}")
 }
 
-#[cfg(feature = "dpdk")]
 fn dpdk() -> Option<String> {
-    let crate::dpdk::Versions { built, library } = crate::dpdk::versions();
-    Some(format!("{{\"built\":\"{built}\",\"library\":\"{library}\"}}"))
-}
-
-#[cfg(not(feature = "dpdk"))]
-fn dpdk() -> Option<String> {
-    None
+    #[cfg(feature = "dpdk")]
+    let versions = Some(crate::dpdk::versions()).map(|v| (v.built, v.library));
+    #[cfg(not(feature = "dpdk"))]
+    let versions: Option<(String, String)> = None;
+    versions.map(|(built, library)| format!("{{\"built\":\"{built}\",\"library\":\"{library}\"}}"))
 }
 
 #[cfg(test)]

@@ -202,7 +202,9 @@ fn what_was_posted_comes_back(harness: &dyn Harness) {
     for held in unconfirmed.into_iter().chain(again) {
         held.release();
     }
-    letters.iter_mut().for_each(|letter| letter.posted = false);
+    for letter in &mut letters {
+        letter.posted = false;
+    }
     done(&mut hand, letters);
 }
 

@@ -22,6 +22,7 @@ const AF_XDP_FILL: u16 = 2048;
 
 /// What a port is and does.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct DeviceInfo {
     /// The device, as the configuration names it.
     pub device: String,

@@ -107,7 +107,7 @@ pub(super) fn iova(at: NonNull<u8>) -> Option<u64> {
 /// Tells the library of memory that is mapped for ever. Twice the same is no error.
 pub(super) fn register(memory: NonNull<[u8]>, page: usize, iovas: Option<&[u64]>) -> Result<(), c_int> {
     let mut iovas = iovas.map(<[u64]>::to_vec);
-    let addresses = iovas.as_mut().map_or(std::ptr::null_mut(), |v| v.as_mut_ptr());
+    let addresses = iovas.as_mut().map_or(std::ptr::null_mut(), Vec::as_mut_ptr);
     let pages = memory.len() / page;
     assert!(iovas.as_ref().is_none_or(|v| v.len() == pages), "an address for each page");
     // SAFETY: needed so that drivers know memory that the library did not allocate. The mapping is never taken away; the array

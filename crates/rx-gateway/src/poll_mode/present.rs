@@ -72,12 +72,12 @@ pub(crate) fn open(pipeline: &Pipeline, environment: &Environment, cx: &mut Cont
             lost: cx.page.counter(RxCounter::LostInDevice as usize),
         },
     };
-    let port = DpdkRx::open(eal, &options, &cx.arena, cx.me).map_err(refused)?;
+    let port = DpdkRx::open(eal, &options, &cx.arena, cx.me).map_err(|e| refused(&e))?;
     device::set(cx.page, RxCounter::LinkBase, port.link_base().map_or(0, |base| base.wrapping_add(1)));
     Ok(Box::new(port))
 }
 
-fn refused(error: ports::PortError) -> Stop {
+fn refused(error: &ports::PortError) -> Stop {
     let text = error.to_string();
     if error.is_of_this_process() { Stop::Again(text) } else { Stop::Environment(text) }
 }

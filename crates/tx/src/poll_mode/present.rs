@@ -39,11 +39,11 @@ pub(crate) fn open(pipeline: &Pipeline, environment: &Environment, cx: &Context)
             Auto::Auto(_) => None,
         },
     };
-    let port = DpdkTx::open(eal, &options, &cx.arena, cx.me).map_err(refused)?;
+    let port = DpdkTx::open(eal, &options, &cx.arena, cx.me).map_err(|e| refused(&e))?;
     Ok(Box::new(port))
 }
 
-fn refused(error: ports::PortError) -> Stop {
+fn refused(error: &ports::PortError) -> Stop {
     let text = error.to_string();
     if error.is_of_this_process() { Stop::Again(text) } else { Stop::Environment(text) }
 }
