@@ -12,7 +12,7 @@ WITH_DPDK_STAGES = $(if $(DPDK_STAGES),--features "$(DPDK_STAGES)")
 WITH_DPDK = $(if $(DPDK_TESTS),--features "$(DPDK_TESTS)")
 KILL_FEATURES = $(foreach s,$(STAGES),$(s)/killpoints) $(DPDK_STAGES)
 
-.PHONY: help all demo test build kill-builds unit lint deny deps bench-baseline bench-ring bench-xdp deps-run clean fuzz \
+.PHONY: help all demo test build kill-builds unit lint deny deps bench-baseline bench-ring bench-xdp bench-dpdk deps-run clean fuzz \
 	test-vm vm-kernel bpf proof threads loom shuttle sanitize asan valgrind killstep soak seeded-bugs miri
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo "make soak            live stages killed at random, everything accounted for (SECONDS=60, SOAK_SEED=n)"
 	@echo "make bench-ring      the ring's hop against a bare cache line, rte_ring, iceoryx2, sockets; micro-benchmarks"
 	@echo "make bench-xdp       the pipeline on AF_XDP against bare AF_XDP and UDP, on veth pairs (as root)"
+	@echo "make bench-dpdk      rx-gateway on DPDK against dpdk-testpmd, its restart, copies, net_null (as root)"
 	@echo "make fuzz            the checks of what comes from outside, under libFuzzer and AddressSanitizer (SECONDS=60 each)"
 	@echo "make bpf             builds the XDP program anew (its object is committed)"
 	@echo "make deps            install what Debian packages supply (says what, where it may not)"
@@ -155,6 +156,11 @@ bench-ring:
 # As root: it makes network namespaces.
 bench-xdp: deps build
 	$(CARGO) run --release -p integration-tests --bin bench-xdp
+
+# As root: network namespaces, hugepages.
+bench-dpdk: deps build
+	@test -n "$(DPDK)" || { echo "bench-dpdk: pkg-config does not find libdpdk: make deps"; exit 1; }
+	$(CARGO) run --release -p integration-tests --features dpdk --bin bench-dpdk
 
 # Namespaces and links for tests, kernel headers for the programs in benches/xdp.
 NET_PACKAGES := iproute2 ethtool libc6-dev python3-minimal

@@ -12,10 +12,11 @@ use benches::figures::Required;
 use benches::statistics::{median, ratios};
 use integration_tests::gate::number as count;
 use integration_tests::load::{Load, offer};
-use integration_tests::netns::{Side, Switched};
+use integration_tests::netns::{Net, Side, Switched};
 use integration_tests::parts::Part;
 use integration_tests::pipeline::Pipeline;
 use integration_tests::rates::{FLOOD, Rates, compare, receive_on, spent_ns};
+use rustix::process::{Pid, setpriority_process};
 use serde_json::json;
 use std::thread::sleep;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use std::time::Duration;
 const ROUNDS: usize = 7;
 const REQUIRED: Required = Required::AtLeast(0.9);
 const BURST: usize = 32;
+const KERNEL_NICE: i32 = -20;
 /// rx-gateway spins as long as packets come, and sleeps when the others have their turn.
 const SPIN_US: u32 = 100_000;
 const UNTIL_IT_SLEEPS: Duration = Duration::from_millis(250);
@@ -60,14 +62,24 @@ impl Contest {
         Ok(Self { pmd, cores, ours, theirs, pipeline, testpmd })
     }
 
+    /// The kernel's thread receives on the pollers' core, and goes before them, as its interrupt would: the ring overflows when
+    /// they are too slow, and not because the scheduler gives each its turn.
+    fn kernel_first(&self, net: &Net) -> Result<()> {
+        receive_on(net, self.cores.0).map_err(Error::msg)?;
+        for pid in net.napi_threads(Side::Pipeline) {
+            setpriority_process(Pid::from_raw(pid as i32), KERNEL_NICE)?;
+        }
+        Ok(())
+    }
+
     fn discarded(&self) -> f64 {
         count(&self.pipeline.ledger()["packets"]["malformed"]) as f64
     }
 
     fn our_turn(&self, came: &mut Came) -> Result<()> {
-        let (core, generator) = self.cores;
+        let generator = self.cores.1;
         let (net, gateway) = (self.ours.net(), self.pipeline.pid("rx-gateway"));
-        receive_on(net, core).map_err(Error::msg)?;
+        self.kernel_first(net)?;
         let (packets, spent) = (self.discarded(), spent_ns(net, gateway));
         let result = offer(net, generator, Load::Frames, &FLOOD)?;
         let spent = spent_ns(net, gateway) - spent;
@@ -81,9 +93,9 @@ impl Contest {
     }
 
     fn their_turn(&mut self, came: &mut Came) -> Result<()> {
-        let (core, generator) = self.cores;
+        let generator = self.cores.1;
         let (net, pid) = (self.theirs.net(), self.testpmd.pid());
-        receive_on(net, core).map_err(Error::msg)?;
+        self.kernel_first(net)?;
         self.testpmd.start()?;
         let spent = spent_ns(net, pid);
         let result = offer(net, generator, Load::Frames, &FLOOD)?;
@@ -116,6 +128,8 @@ fn contest(pmd: Pmd, cores: (usize, usize), part: &mut Part) -> Result<()> {
     for (who, came) in [("testpmd", &theirs), ("rx_gateway", &ours)] {
         let name = format!("{prefix}.{who}.alone_cpu_ns_per_packet");
         part.figure(name, median(&came.alone.cpu_ns_per_packet), Required::Nothing);
+        let name = format!("{prefix}.{who}.alone_packets_each_time");
+        part.figure(name, median(&came.alone.packets_each_time), Required::Nothing);
         raw[format!("{who}_alone")] = json!({
             "cpu_ns_per_packet": came.alone.cpu_ns_per_packet, "packets_each_time": came.alone.packets_each_time,
         });
