@@ -127,8 +127,8 @@ fn a_full_list_is_built_and_found_from_end_to_end() {
             _ => format!("fd00:0:0:{n:x}::/64").parse().unwrap(),
         }),
         ports: Some(PortRange { first: n, last: 60_000 + n }),
-        source_ports: (n % 3 == 0).then_some(PortRange { first: 0, last: n }),
-        vlan: (n % 5 == 0).then_some(u32::from(n)),
+        source_ports: n.is_multiple_of(3).then_some(PortRange { first: 0, last: n }),
+        vlan: n.is_multiple_of(5).then_some(u32::from(n)),
         ..AclRule::all(AclAction::Deny)
     };
     let rules: Vec<_> = (0..512).map(rule).collect();
