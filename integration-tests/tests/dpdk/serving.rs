@@ -142,12 +142,16 @@ fn large(pmd: Pmd, elements: usize, frames: u64) {
 
 #[test]
 fn frames_and_replies_of_several_packets() {
-    Pmd::ALL.into_iter().for_each(|pmd| large(pmd, 1_000, 40));
+    for pmd in Pmd::ALL {
+        large(pmd, 1_000, 40);
+    }
 }
 
 #[test]
 fn frames_and_replies_of_hundreds_of_packets() {
-    Pmd::ALL.into_iter().for_each(|pmd| large(pmd, 60_000, 3));
+    for pmd in Pmd::ALL {
+        large(pmd, 60_000, 3);
+    }
 }
 
 /// Pictures of one packet and of many; the classes that the bundled network sees, by the driver's own way in.
@@ -216,7 +220,9 @@ fn signed_streams_and_status_replies() {
     std::fs::write(&file, key).unwrap();
     std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
     let table = format!("[[stream]]\nid = 6\nmac_key_file = {file:?}\n");
-    Pmd::ALL.into_iter().for_each(|pmd| signed(pmd, key, &table));
+    for pmd in Pmd::ALL {
+        signed(pmd, key, &table);
+    }
     let _ = std::fs::remove_dir_all(dir);
 }
 

@@ -89,7 +89,7 @@ impl<'a> Desk<'a> {
         let mut run = self.net.net().flumeway(Side::Pipeline, &["run", "--json"]);
         let dir = folder(name);
         let socket = dir.join("control.sock");
-        let places = format!("control_socket = {socket:?}\nquarantine_dir = \"{}/q\"\n", dir.display());
+        let places = format!("control_socket = \"{}\"\nquarantine_dir = \"{}/q\"\n", socket.display(), dir.display());
         fs::write(dir.join("pipeline.toml"), format!("{text}\n[supervisor]\nrestart_limit = 2\n{places}")).unwrap();
         run.arg(dir.join("pipeline.toml")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = run.spawn().expect("start flumeway");

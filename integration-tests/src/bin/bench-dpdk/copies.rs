@@ -35,9 +35,9 @@ impl Sent {
         let models = root().join("models");
         match self {
             Self::Rgb8 => format!(
-                "engine = \"rten\"\nmodel = {:?}\n[post]\nlabels = {:?}",
-                models.join("roadside.onnx"),
-                models.join("roadside.labels")
+                "engine = \"rten\"\nmodel = \"{}\"\n[post]\nlabels = \"{}\"",
+                models.join("roadside.onnx").display(),
+                models.join("roadside.labels").display()
             ),
             Self::TensorF32 => null_engine(),
         }
