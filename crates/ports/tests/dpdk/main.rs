@@ -124,7 +124,9 @@ impl Dpdk {
 
 impl Drop for Dpdk {
     fn drop(&mut self) {
-        ["rx", "tx"].iter().for_each(|side| remove_forgotten(&self.eal, &self.device(side)));
+        for side in ["rx", "tx"] {
+            remove_forgotten(&self.eal, &self.device(side));
+        }
     }
 }
 
