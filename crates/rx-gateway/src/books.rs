@@ -46,8 +46,14 @@ impl Books {
     /// Counts a packet that rule `rule` of the access list decided. A death may lose one count or double it.
     #[inline]
     pub(crate) fn access_hit(&self, rule: usize) {
+        self.access_hits(rule, 1);
+    }
+
+    /// The same for `count` packets.
+    #[inline]
+    pub(crate) fn access_hits(&self, rule: usize, count: u64) {
         if let Some(cell) = self.page.acl_hits.get(rule) {
-            cell.store(cell.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            cell.store(cell.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a driver's device says of itself, in the stage's page.
 
+use crate::books::Books;
 use arena::counters::RxCounter;
 use arena::page::StagePage;
 use arena::sync::Ordering;
@@ -33,11 +34,15 @@ impl DeviceBooks {
     }
 
     /// Asks the device, if it is time to.
-    pub(crate) fn ask(&mut self, page: &StagePage, port: &mut dyn RxPort, now_ns: u64) {
+    pub(crate) fn ask(&mut self, page: &StagePage, port: &mut dyn RxPort, books: &Books, now_ns: u64) {
         if now_ns < self.due_ns {
             return;
         }
         self.due_ns = now_ns + PERIOD_NS;
+        count_denied(port, books, false);
+        if let Some(notice) = port.take_notice() {
+            eprintln!("flumeway-rx-gateway: {notice}");
+        }
         let Some(now) = port.device_counts() else { return };
         let before = &self.before;
         let sums = [
@@ -50,6 +55,11 @@ impl DeviceBooks {
             set(page, cell, sum);
         }
     }
+}
+
+/// Counts what the device itself has dropped by rules of the access list; `all` of them, before another list comes.
+pub(crate) fn count_denied(port: &mut dyn RxPort, books: &Books, all: bool) {
+    port.take_denied(all, &mut |rule, packets| books.access_hits(rule.into(), packets));
 }
 
 /// Sets a counter that this stage alone writes.

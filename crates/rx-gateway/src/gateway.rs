@@ -431,7 +431,7 @@ impl Stage for RxGateway {
             done += live.input(cx, &self.rules, &self.pipeline)?;
         }
         done += live.expire(cx, &self.rules)?;
-        live.device.ask(cx.page, &mut *live.port, cx.now_ns);
+        live.device.ask(cx.page, &mut *live.port, &live.books, cx.now_ns);
         live.flush(cx);
         Ok(done)
     }
@@ -476,6 +476,7 @@ impl Stage for RxGateway {
         {
             // Rates begin again with the list.
             live.access = access;
+            device::count_denied(&mut *live.port, &live.books, true);
             live.port.set_access_list(&pipeline.ingress.acl, pipeline.ingress.acl_policy);
             let (old, new) = (&self.pipeline.ingress.acl, &pipeline.ingress.acl);
             let was: Vec<_> = new.iter().map(|rule| old.iter().position(|o| o == rule)).collect();

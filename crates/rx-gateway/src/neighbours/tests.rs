@@ -38,6 +38,8 @@ struct Feed {
     /// The process dies when the port learns that this many packets are recorded.
     dies_after: Option<u32>,
     lists: Vec<(usize, AclAction)>,
+    /// Packets that the device has dropped by a rule and not told of.
+    denied: Vec<(u16, u64)>,
     counts: DeviceCounts,
 }
 
@@ -107,6 +109,13 @@ impl RxPort for FakePort {
 
     fn set_access_list(&mut self, rules: &[AclRule], policy: AclAction) {
         self.feed.borrow_mut().lists.push((rules.len(), policy));
+    }
+
+    fn take_denied(&mut self, all: bool, add: &mut dyn FnMut(u16, u64)) {
+        // A real one asks its device about some rules at once.
+        let mut feed = self.feed.borrow_mut();
+        let some = if all { feed.denied.len() } else { feed.denied.len().min(1) };
+        feed.denied.drain(..some).for_each(|(rule, packets)| add(rule, packets));
     }
 
     fn device_counts(&mut self) -> Option<DeviceCounts> {
@@ -355,9 +364,17 @@ fn classified_datagrams_and_the_drivers_list() {
     rig.ask(vec![0; 60], Standing::Matched(None));
     rig.poll();
     assert_eq!((rig.count(Verdict::Denied), rig.count(Verdict::Malformed)), (1, 1));
+    let hits = |rig: &Rig| rig.world.arena.gateway(RX).unwrap().acl_hits[0].load(Ordering::Relaxed);
+    assert_eq!(hits(&rig), 1);
+    // What the device dropped before the list goes counts too, by the rule that it was then.
+    rig.feed.borrow_mut().denied = vec![(0, 30), (0, 4)];
+    listed.ingress.acl.insert(0, AclRule::all(AclAction::Allow));
+    stage::Stage::reload(&mut *rig.stage, &listed);
+    let moved = rig.world.arena.gateway(RX).unwrap().acl_hits[1].load(Ordering::Relaxed);
+    assert_eq!((hits(&rig), moved), (0, 35));
     listed.ingress.acl = Vec::new();
     stage::Stage::reload(&mut *rig.stage, &listed);
-    assert_eq!(rig.feed.borrow().lists, [(1, AclAction::Allow), (0, AclAction::Allow)]);
+    assert_eq!(rig.feed.borrow().lists, [(1, AclAction::Allow), (2, AclAction::Allow), (0, AclAction::Allow)]);
 }
 
 #[test]
