@@ -8,13 +8,7 @@
 
 #![cfg(feature = "library")]
 #![allow(non_camel_case_types, non_upper_case_globals, reason = "C's names")]
-#![allow(
-    missing_docs,
-    clippy::pedantic,
-    clippy::missing_safety_doc,
-    clippy::undocumented_unsafe_blocks,
-    reason = "generated; DPDK's documentation holds"
-)]
+#![allow(missing_docs, clippy::pedantic, clippy::missing_safety_doc, reason = "generated; DPDK's documentation holds")]
 
 include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
 
