@@ -12,11 +12,16 @@ pub(crate) fn line(text: impl std::fmt::Display) {
 
 /// Reports a failure: in words on standard error, and as JSON on standard output where a program reads it.
 pub(crate) fn failure(failure: &Failure, is_json: bool) {
-    let (bold, plain) = if std::io::stderr().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-    let _ = writeln!(std::io::stderr(), "{bold}error:{plain} {failure}");
+    error(&failure.message);
     if is_json {
         line(json!({"schema": 1, "ok": false, "error": failure.message, "exit_code": failure.status as u8}));
     }
+}
+
+/// An error, on standard error.
+pub(crate) fn error(message: &str) {
+    let (bold, plain) = if std::io::stderr().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+    let _ = writeln!(std::io::stderr(), "{bold}error:{plain} {message}");
 }
 
 /// Columns side by side, as wide as their widest cell; numbers to the right.

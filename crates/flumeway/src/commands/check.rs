@@ -34,6 +34,9 @@ pub(crate) fn execute(args: &Args) -> Result<ExitStatus, Failure> {
     let plan = config::plan(&pipeline, &MachineFacts::detect(), &model)?;
     let ingress = Ingress::examine(&pipeline);
     print(&plan, &pipeline, &ingress, missing.as_deref(), args.json)?;
+    if let Some(problem) = ingress.problem() {
+        output::error(&problem);
+    }
     Ok(if plan.can_start() && ingress.can_start() { ExitStatus::Success } else { ExitStatus::Environment })
 }
 
@@ -78,6 +81,9 @@ fn print(
     let mut value = serde_json::to_value(plan).map_err(|error| Failure::environment(format!("no JSON: {error}")))?;
     value["ok"] = (plan.can_start() && ingress.can_start()).into();
     value["ingress"] = ingress.json(pipeline);
+    if let Some(problem) = ingress.problem() {
+        value["error"] = problem.into();
+    }
     value["model_unknown"] = missing.into();
     output::line(value);
     Ok(())

@@ -20,6 +20,11 @@ impl Ingress {
         self.0.is_ok()
     }
 
+    /// Why it could not.
+    pub(super) fn problem(&self) -> Option<String> {
+        self.0.as_ref().err().map(ToString::to_string)
+    }
+
     /// For people.
     pub(super) fn text(&self, pipeline: &Pipeline) -> String {
         let examined = match &self.0 {
@@ -161,5 +166,6 @@ mod tests {
         pipeline.af_xdp.interface = config::Auto::Fixed("no-such-if".to_owned());
         let named = Ingress::examine(&pipeline);
         assert!(!named.can_start() && named.text(&pipeline).contains("no-such-if"));
+        assert_eq!((auto.problem(), named.problem().is_some_and(|p| p.contains("no-such-if"))), (None, true));
     }
 }
