@@ -6,7 +6,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 /// Software emulation on a busy machine: nothing depends on speed.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(4);
 /// Where stages and supervisor meet in the machine.
 const CTL: &str = "\"$BIN/flumeway\" ctl --socket /tmp/control.sock --json";
 
@@ -19,7 +19,7 @@ impl<'a> Guest<'a> {
     /// Starts it, until all stages are active.
     pub fn start(machine: &'a mut Machine, config: &str) -> Self {
         let own = "[supervisor]\ncontrol_socket = \"/tmp/control.sock\"\nquarantine_dir = \"/tmp/quarantine\"\n\
-                   heartbeat_timeout_ms = 20000\n";
+                   heartbeat_timeout_ms = 60000\n";
         fs::write(machine.share().join("pipeline.toml"), format!("{config}{own}")).expect("write the configuration");
         machine.must(
             "rm -f /tmp/control.sock \"$SHARE/ended\"

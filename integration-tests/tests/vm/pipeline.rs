@@ -1,10 +1,9 @@
 //! The pipeline on PCI devices: neighbours learn its addresses from itself, frames are answered, and kill -9 of the stages that
 //! drive the devices costs the frames of the gap and nothing else.
 
-use crate::guest::Guest;
+use crate::guest::{Guest, PATIENCE};
 use integration_tests::client::Client;
 use integration_tests::netns::{Taps, skipped};
-use integration_tests::pipeline::PATIENCE;
 use integration_tests::report;
 use integration_tests::traffic::{self, assert_right, steady};
 use integration_tests::vm::{MACS, Machine, RX, TX};
