@@ -2,7 +2,7 @@
 
 use crate::{Pmd, Wanted, both, client, ip, leftovers, two_ports};
 use integration_tests::netns::{Side, Switched};
-use integration_tests::pipeline::{PATIENCE, folder, wait_until};
+use integration_tests::pipeline::{PATIENCE, folder};
 use integration_tests::shipped;
 use integration_tests::traffic::{assert_right, tensor_of};
 use serde_json::{Value, json};
@@ -84,36 +84,6 @@ impl<'a> Desk<'a> {
         assert_eq!(self.refused("run", text, code, words), by_check);
     }
 
-    /// `flumeway run` starts, and its stages say what is wrong: the status shows it, and a stop leaves nothing.
-    fn refused_by_stages(&self, name: &str, text: &str, stage: &str, words: &[&str]) {
-        let mut run = self.net.net().flumeway(Side::Pipeline, &["run", "--json"]);
-        let dir = folder(name);
-        let socket = dir.join("control.sock");
-        let places = format!("control_socket = \"{}\"\nquarantine_dir = \"{}/q\"\n", socket.display(), dir.display());
-        fs::write(dir.join("pipeline.toml"), format!("{text}\n[supervisor]\nrestart_limit = 2\n{places}")).unwrap();
-        run.arg(dir.join("pipeline.toml")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = run.spawn().expect("start flumeway");
-        let ctl = |command: &str| {
-            let mut ctl = self.net.net().flumeway(Side::Pipeline, &["ctl", "--json", "--socket"]);
-            let out = ctl.arg(&socket).arg(command).output().expect("run flumeway ctl");
-            serde_json::from_slice::<Value>(&out.stdout).unwrap_or_default()
-        };
-        let mut entry = Value::Null;
-        wait_until("the stage to be parked", || {
-            let status = ctl("status");
-            let stages = status["stages"].as_array().cloned().unwrap_or_default();
-            entry = stages.into_iter().find(|s| s["name"] == stage).unwrap_or_default();
-            entry["state"] == "parked"
-        });
-        let said = entry["last_death"].to_string();
-        println!("run: {said}");
-        assert!(words.iter().all(|word| said.contains(word)), "the message lacks one of {words:?}: {said}");
-        assert_eq!(ctl("stop")["ok"], true);
-        let code = child.wait().expect("flumeway to end");
-        let _ = fs::remove_dir_all(dir);
-        assert_eq!((code.code(), leftovers(self.net)), (Some(0), vec![]), "{words:?}");
-    }
-
     /// With another device to receive from.
     fn device_refused(&self, device: &str, words: &[&str]) {
         let good = Wanted::on(Pmd::AfPacket).text(self.net);
@@ -164,7 +134,7 @@ fn one_port_for_both_and_arguments_that_are_not_the_users() {
     desk.refused_by_both(&with("pools = 1"), USAGE, &["[dpdk] pools is not a known key"]);
     // Only the library knows its arguments, and only a start asks it.
     let text = with("eal_args = [\"--no-such-argument\"]");
-    desk.refused_by_stages("dpdk-arguments", &text, "rx-gateway", &["dpdk", "no-such-argument", "eal_args"]);
+    desk.refused("run", &text, ENVIRONMENT, &["rx-gateway cannot start", "no-such-argument", "eal_args"]);
 }
 
 #[test]
@@ -240,21 +210,17 @@ fn a_port_that_another_pipeline_has() {
     let wanted = Wanted::on(Pmd::AfXdp);
     let pipeline = wanted.start(&net, "taken");
     let mut client = client(&net, both(&net)[0], 1);
-    let second = wanted.text(&net);
     let dir = folder("dpdk-second");
-    let places = format!(
-        "[supervisor]\nrestart_limit = 2\ncontrol_socket = \"{0}/c.sock\"\nquarantine_dir = \"{0}/q\"\n",
-        dir.display()
-    );
-    fs::write(dir.join("pipeline.toml"), format!("{second}\n{places}")).unwrap();
-    let mut run = net.net().flumeway(Side::Pipeline, &["run", "--json"]);
-    let log = fs::File::create(dir.join("log")).unwrap();
-    run.arg(dir.join("pipeline.toml")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-    let mut child = run.spawn().expect("start flumeway");
-    let said = || fs::read_to_string(dir.join("log")).unwrap_or_default();
-    wait_until("the second to be refused", || said().contains("in use") && said().contains(net.port(0)));
-    integration_tests::processes::signal(child.id(), rustix::process::Signal::TERM);
-    child.wait().expect("flumeway to end");
+    let places = format!("[supervisor]\ncontrol_socket = \"{0}/c.sock\"\nquarantine_dir = \"{0}/q\"\n", dir.display());
+    fs::write(dir.join("pipeline.toml"), format!("{}\n{places}", wanted.text(&net))).unwrap();
+    let mut second = net.net().flumeway(Side::Pipeline, &["run", "--json"]);
+    second.arg(dir.join("pipeline.toml"));
+    let out = ended(second);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    let message = said.lines().find_map(|l| l.strip_prefix("error: ")).unwrap_or_else(|| panic!("no error: {said}"));
+    println!("{message}");
+    assert_eq!(out.status.code(), Some(ENVIRONMENT), "{message}");
+    assert!(message.contains("in use") && message.contains(net.port(0)), "{message}");
     let _ = fs::remove_dir_all(dir);
     // Who has it, keeps it.
     for id in 0..20 {
