@@ -11,7 +11,7 @@ use super::memory::Packets;
 use super::statistics::{PortStatistics, Statistics, interface_received};
 use super::{DeviceInfo, DpdkError, Eal, FlowReport, FlowRules, Idle};
 use crate::ethernet::{Recipient, Seen, look_alone};
-use crate::{DeviceCounts, PortError, Received, Refound, RxPort, StartTimes};
+use crate::{DeviceCounts, PortError, Received, Refound, RxPort, Standing, StartTimes};
 use acl::{AclAction, AclRule};
 use arena::descriptor::{DataRange, Table};
 use arena::device::Posted;
@@ -367,6 +367,8 @@ impl DpdkRx {
             let bytes = if damaged { &[] } else { self.arena.packet(&held) };
             let Seen { data, peer, local, link, standing } =
                 look_alone(bytes, at, queue as u8, verify, &self.options.filter);
+            let stray = !self.options.promiscuous && is_for_another(bytes, at, self.info.mac);
+            let standing = if stray { Standing::Elsewhere } else { standing };
             self.position = self.position.wrapping_add(1);
             out.push(Received { held, data, peer, local, link, position: self.position, standing });
         }
@@ -394,6 +396,15 @@ fn is_from(buffer: &[u8], offset: u16, mac: [u8; 6]) -> bool {
 /// Whether a start that failed so fails again: the port was started, and cannot do what it must.
 fn is_final(error: &DpdkError) -> bool {
     matches!(error, DpdkError::FlowRule { .. } | DpdkError::NoInterrupts { .. })
+}
+
+/// Whether a frame is for one other station: a switch that does not know a port's address sends to all of its ports, and
+/// drivers of the kernel's interfaces take in what their kernel would leave alone.
+#[inline]
+fn is_for_another(bytes: &[u8], at: DataRange, own: [u8; 6]) -> bool {
+    // The lowest bit of the first byte marks a group.
+    let to = bytes.get(usize::from(at.offset)..).and_then(|frame| frame.first_chunk::<6>());
+    to.is_some_and(|to| to[0] & 1 == 0 && *to != own)
 }
 
 /// The base for later incarnations, and what was lost until now. Both are exact where the kernel counts what reached the port.
