@@ -1,7 +1,6 @@
 //! What is told of packets and losses without any device.
 
 use super::*;
-use crate::Standing;
 
 #[test]
 fn datagrams_are_ours_by_address_and_port() {
