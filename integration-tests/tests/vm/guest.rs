@@ -16,11 +16,12 @@ pub struct Guest<'a> {
 }
 
 impl<'a> Guest<'a> {
-    /// Starts it, until all stages are active.
-    pub fn start(machine: &'a mut Machine, config: &str) -> Self {
+    /// Starts it, until all stages are active. `supervisor`: further lines of `[supervisor]`.
+    pub fn start(machine: &'a mut Machine, config: &str, supervisor: &str) -> Self {
         let own = "[supervisor]\ncontrol_socket = \"/tmp/control.sock\"\nquarantine_dir = \"/tmp/quarantine\"\n\
                    heartbeat_timeout_ms = 60000\n";
-        fs::write(machine.share().join("pipeline.toml"), format!("{config}{own}")).expect("write the configuration");
+        fs::write(machine.share().join("pipeline.toml"), format!("{config}{own}{supervisor}"))
+            .expect("write the configuration");
         machine.must(
             "rm -f /tmp/control.sock \"$SHARE/ended\"
              { status=0
@@ -69,6 +70,12 @@ impl<'a> Guest<'a> {
         let status = self.ask("status");
         let found = status["stages"].as_array().and_then(|s| s.iter().find(|s| s["name"] == name).cloned());
         found.unwrap_or_else(|| panic!("no stage {name} in {status}"))
+    }
+
+    /// What the kernel says of a stage's process.
+    pub fn process(&mut self, stage: &str) -> String {
+        let pid = self.stage(stage)["pid"].clone();
+        self.machine.must(&format!("cat /proc/{pid}/status"))
     }
 
     /// A counter of a stage.
