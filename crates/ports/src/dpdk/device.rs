@@ -79,6 +79,7 @@ impl Device {
         if let Err(errno) = ffi::probe(&whole) {
             return Err(not_probed(name, errno, control.take()));
         }
+        sockets::keep_private();
         let reason = |reason: &str, log| DpdkError::Probe { device: name.to_owned(), reason: reason.to_owned(), log };
         let Some(port) = Port::find(&short) else {
             return Err(reason("the library has no port for it", control.take()));

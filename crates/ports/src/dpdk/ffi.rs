@@ -116,12 +116,19 @@ pub(super) fn register(memory: NonNull<[u8]>, page: usize, iovas: Option<&[u64]>
     if rc == 0 || errno() == libc::EEXIST { Ok(()) } else { Err(errno()) }
 }
 
-/// Whether a descriptor is an AF_XDP socket.
-pub(super) fn is_af_xdp(fd: RawFd) -> bool {
+/// Address family of a socket; `None` for what is no socket.
+pub(super) fn family(fd: RawFd) -> Option<i32> {
     // SAFETY: needed to ask about a bare number; the borrowed descriptor lives for this call alone, and one that is closed
     // meanwhile is refused by the kernel.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    rustix::net::sockopt::socket_domain(fd).is_ok_and(|family| i32::from(family.as_raw()) == libc::AF_XDP)
+    rustix::net::sockopt::socket_domain(fd).ok().map(|family| i32::from(family.as_raw()))
+}
+
+/// A program that this process starts does not get the descriptor.
+pub(super) fn close_on_exec(fd: RawFd) {
+    // SAFETY: as above.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    let _ = rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC);
 }
 
 /// Closes a descriptor that the library has forgotten.

@@ -3,6 +3,7 @@
 #![cfg(feature = "dpdk")]
 
 mod datagrams;
+mod idle;
 #[path = "../af_xdp/net.rs"]
 mod net;
 #[path = "../common/skip.rs"]
@@ -20,10 +21,13 @@ use ports::dpdk::{
 use ports::{RxPort, TxPort};
 use skip::skipped;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 const PORT: u16 = 9000;
+
+/// Ports are opened and programs started: a program that started in between would inherit the port's sockets, and keep them open.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// The environment of this process. The thread that brought it up waits for ever: it is the library's main one.
 pub fn eal() -> Result<Eal, String> {
@@ -86,7 +90,9 @@ impl Dpdk {
     fn new(kind: &'static Kind, ipv6: bool) -> Option<Self> {
         static NUMBER: Mutex<u32> = Mutex::new(0);
         let eal = eal().map_err(|missing| skipped(&missing)).ok()?;
+        let spawning = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let net = Net::new().map_err(|missing| skipped(&missing)).ok()?;
+        drop(spawning);
         net.pipeline.enter();
         let ip = |side: usize| if ipv6 { net::V6[side].into() } else { IpAddr::from(net::V4[side]) };
         let peer = net.traffic.inside(|| UdpSocket::bind(SocketAddr::new(ip(1), 0))).expect("a socket");
@@ -137,6 +143,7 @@ impl Harness for Dpdk {
 
     fn rx(&self, me: Me) -> Box<dyn RxPort> {
         remove_forgotten(&self.eal, &self.device("rx"));
+        let _opening = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let port = DpdkRx::open(&self.eal, &self.options(), &self.arena, me).expect("a port");
         Box::new(Datagrams::of(port, &self.arena))
     }
@@ -145,6 +152,7 @@ impl Harness for Dpdk {
         let device = self.device("tx");
         remove_forgotten(&self.eal, &device);
         let options = TxOptions { device, descriptors: 256, mtu: None };
+        let _opening = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         Box::new(DpdkTx::open(&self.eal, &options, &self.arena, me).expect("a port"))
     }
 

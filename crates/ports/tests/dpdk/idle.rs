@@ -1,0 +1,52 @@
+//! A stage without packets uses next to no CPU, also on a port without interrupts, and is awake soon when one comes.
+
+use super::{AF_PACKET, Dpdk};
+use arena::Me;
+use arena::topology::RX;
+use ports::RxPort;
+use ports::conformance::Harness;
+use ports::dpdk::DpdkRx;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::{ClockId, clock_gettime};
+use std::time::{Duration, Instant};
+
+/// How long the port is idle.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// CPU time of this thread.
+fn busy() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
+#[test]
+fn an_idle_port_costs_nothing_to_speak_of() {
+    let Some(harness) = Dpdk::new(&AF_PACKET, false) else { return };
+    let me = Me { id: RX, incarnation: 1 };
+    let mut port = DpdkRx::open(&harness.eal, &harness.options(), &harness.arena, me).expect("a port");
+    let table = harness.arena.table();
+    let mut free: Vec<_> = (0..256).filter_map(|index| table.adopt(index, me)).collect();
+    port.offer(&harness.arena, &mut free);
+    let mut out = Vec::with_capacity(32);
+    let (start, before, mut sleeps) = (Instant::now(), busy(), 0_u32);
+    while start.elapsed() < IDLE {
+        poll(&mut [PollFd::from_borrowed_fd(port.readable(), PollFlags::IN)], None).expect("poll");
+        port.receive(&mut out, 32).expect("the driver receives");
+        out.drain(..).for_each(|packet| _ = packet.held.release());
+        sleeps += 1;
+    }
+    let used = (busy() - before).as_secs_f64() / start.elapsed().as_secs_f64();
+    println!("{:.2} % of a core, {sleeps} sleeps", used * 100.0);
+    // Of a slow machine that does other things besides; a port that is polled takes all of one.
+    assert!(used < 0.05, "{:.2} % of a core while nothing comes", used * 100.0);
+    harness.peer_send(b"wake");
+    let start = Instant::now();
+    while out.is_empty() {
+        poll(&mut [PollFd::from_borrowed_fd(port.readable(), PollFlags::IN)], None).expect("poll");
+        port.receive(&mut out, 32).expect("the driver receives");
+        assert!(start.elapsed() < Duration::from_secs(1), "asleep with a packet waiting");
+    }
+    out.drain(..).for_each(|packet| _ = packet.held.release());
+    port.withdraw(&mut free);
+    free.into_iter().for_each(|held| _ = held.release());
+}
