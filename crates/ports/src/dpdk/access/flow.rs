@@ -315,7 +315,7 @@ mod tests {
         let range = acl::PortRange { first: 258, last: 1029 };
         let items = headers(AclRule { source_ports: Some(range), vlan: Some(0), ..deny("10.1.2.3") }, 0);
         assert!(items[0].has_spec && items[0].mask[..14].iter().all(|byte| *byte == 0), "a frame without a tag");
-        assert_eq!((items[0].mask[16], items[0].spec[16]), (1, 0));
+        assert_eq!((items[0].mask[14], items[0].spec[14]), (1, 0));
         assert_eq!(items[1].mask[12..16], [255; 4]);
         assert!(items[2].has_last);
         assert_eq!((&items[2].spec[..4], &items[2].last[..4]), (&[1, 2, 0, 0][..], &[4, 5, 0, 0][..]));
