@@ -122,5 +122,11 @@ fn traffic_side(net: &Net, peers: &[String]) -> String {
     let (v4, v6) = (net.v4(Side::Traffic), net.v6(Side::Traffic));
     let _ = writeln!(text, "ip addr add {v4}/30 dev {SWITCH}\nip addr add {v6}/64 dev {SWITCH} nodad");
     let _ = writeln!(text, "ip link set {SWITCH} up");
+    // The kernel may tell the bridge up to a second later that a link is there (net/core/link_watch.c); 3 is "forwarding".
+    for peer in peers {
+        let state = format!("/sys/class/net/{peer}/brport/state");
+        let _ =
+            writeln!(text, "n=0; until [ \"$(cat {state})\" = 3 ] || [ $n = 200 ]; do sleep 0.02; n=$((n+1)); done");
+    }
     text
 }

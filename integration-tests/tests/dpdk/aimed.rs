@@ -96,7 +96,9 @@ impl Range {
             Fate::Unconfirmed | Fate::UnconfirmedAndSent => (0, 1),
             Fate::Answered => (0, 0),
         };
-        assert_eq!((lost, unconfirmed), expected, "{stage} {point}: {ledger}");
+        // The network's own packets may come in the gap, and are lost too.
+        assert!(lost >= expected.0, "{stage} {point}: {lost} lost: {ledger}");
+        assert_eq!(unconfirmed, expected.1, "{stage} {point}: {ledger}");
         if matches!(fate, Fate::Answered | Fate::UnconfirmedAndSent) {
             wait_until(&format!("frame {id} to be answered after a death of {stage} at {point}"), || {
                 self.client.receive();

@@ -60,6 +60,11 @@ fn overload(pmd: Pmd) {
     }
     wait_until("everything to reach the port", || net.arrived(0) >= sent);
     drop(stopped);
+    // The client's own socket holds fewer replies than the pipeline has frames.
+    wait_until("the pipeline to have answered what it had", || {
+        client.receive();
+        pipeline.ledger()["in_flight"] == 0
+    });
     pipeline.settle();
     let missed = || pipeline.counter("rx-gateway", "device_missed") + pipeline.counter("rx-gateway", "device_no_mbuf");
     // A new incarnation reckons up what no counter of the port's has told.
@@ -99,9 +104,4 @@ fn overload(pmd: Pmd) {
 #[test]
 fn overload_is_counted_on_af_packet() {
     overload(Pmd::AfPacket);
-}
-
-#[test]
-fn overload_is_counted_on_af_xdp() {
-    overload(Pmd::AfXdp);
 }

@@ -3,7 +3,7 @@
 use crate::{BUFFERS, Pmd, Wanted, both, came, client, judged, leftovers, started, two_ports, wrong_checksums};
 use integration_tests::client::{Client, Frame, tensor, values};
 use integration_tests::gate::number;
-use integration_tests::netns::{Options, Side, Switched};
+use integration_tests::netns::{Side, Switched};
 use integration_tests::pipeline::{PATIENCE, Pipeline, folder};
 use integration_tests::raw;
 use integration_tests::traffic::{assert_right, steady, tensor_of};
@@ -229,20 +229,4 @@ fn signed_streams_and_status_replies() {
         signed(pmd, key, &table);
     }
     let _ = std::fs::remove_dir_all(dir);
-}
-
-#[test]
-fn large_packets_on_an_interface_that_takes_them() {
-    let Some(net) = crate::switched("dpdk-jumbo", 2, Options { mtu: 3498, ..Options::default() }) else { return };
-    let wanted = Wanted { elements: (5_000, 5_000), arguments: ",framesz=3584", ..Wanted::on(Pmd::AfPacket) };
-    let pipeline = wanted.start(&net, "jumbo");
-    let mut client = client(&net, both(&net)[0], 1);
-    client.datagram = 3328;
-    let sent: Vec<f32> = (0..5_000_u16).map(f32::from).collect();
-    for id in 0..20 {
-        client.send_tensor(id, &sent);
-        client.receive_until(id as usize + 1);
-        assert!(values(&client.answer(id).bytes) == sent, "frame {id}");
-    }
-    assert_nothing_lost(&net, &pipeline, 20 * 7);
 }

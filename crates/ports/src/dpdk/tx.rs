@@ -175,9 +175,10 @@ impl DpdkTx {
         self.statistics.get(self.device.port)
     }
 
-    /// Heads whose word is the device's, and of which this is `last`: the device was reset when the port was opened.
-    fn take_back(&self, last: bool, heads: &mut Vec<Held>) {
-        let with = |d: &Descriptor| d.owner().id == DEVICE && d.posted().last == last;
+    /// Heads whose word is the device's: the device was reset when the port was opened. `unconfirmed`: those whose last datagram
+    /// was posted, and of which no predecessor has seen that it went out; or all others.
+    fn take_back(&self, unconfirmed: bool, heads: &mut Vec<Held>) {
+        let with = |d: &Descriptor| d.owner().id == DEVICE && (d.posted().last && !d.is_settled()) == unconfirmed;
         let buffers = self.table.iter().take(self.table.buffers() as usize);
         for (index, _) in buffers.filter(|(_, d)| with(d)) {
             heads.extend(self.table.complete(index, DEVICE, self.me).map(|(held, _)| held));
