@@ -55,6 +55,11 @@ lint:
 	$(CARGO) clippy -p arena --all-targets --features simulated-death,seeded-bugs -- -D warnings
 	$(CARGO) clippy -p benches --all-targets --features peers -- -D warnings
 
+# What the tests of DPDK need, 2 MiB each. More than there are is never taken away; as anybody but root, they say what is missing.
+HUGEPAGES ?= 1024
+RESERVE_HUGEPAGES = [ "$$(id -u)" != 0 ] || [ "$$(cat /proc/sys/vm/nr_hugepages)" -ge $(HUGEPAGES) ] || \
+	echo $(HUGEPAGES) > /proc/sys/vm/nr_hugepages || true
+
 # Licences, sources and banned crates. The advisory database needs a network that CI does not have: `cargo deny check` at home.
 deny:
 	@test -x $(TARGET)/tools/bin/cargo-deny || $(CARGO) install --quiet --locked --root $(TARGET)/tools cargo-deny@0.20.2
@@ -62,6 +67,7 @@ deny:
 
 test: deps lint build kill-builds deny
 	@rm -rf $(TARGET)/reports
+	@$(RESERVE_HUGEPAGES)
 	$(CARGO) test --workspace --no-fail-fast $(WITH_DPDK)
 	@cat $(TARGET)/reports/*
 	$(MAKE) test-vm
