@@ -71,8 +71,11 @@ pub(crate) struct Live {
 impl RxGateway {
     /// Reads the configuration; touches no shared memory.
     pub fn prepare(pipeline: &Pipeline, _: &Attached) -> Result<Self, Stop> {
-        let environment = poll_mode::prepare(pipeline)?;
-        Ok(Self { rules: Rules::new(pipeline), pipeline: pipeline.clone(), environment, live: None })
+        Ok(Self::on(pipeline, poll_mode::prepare(pipeline)?))
+    }
+
+    pub(crate) fn on(pipeline: &Pipeline, environment: Environment) -> Self {
+        Self { rules: Rules::new(pipeline), pipeline: pipeline.clone(), environment, live: None }
     }
 }
 

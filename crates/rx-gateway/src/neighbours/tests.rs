@@ -4,6 +4,7 @@
 mod world;
 
 use crate::RxGateway;
+use crate::poll_mode::Environment;
 use arena::counters::{RxCounter, Verdict};
 use arena::descriptor::Role;
 use arena::reclaim::{Marks, reclaim};
@@ -161,7 +162,7 @@ impl Rig {
         incarnation: u32,
     ) -> (ManuallyDrop<RxGateway>, Context) {
         let attached = world.attached(Vec::new());
-        let mut stage = RxGateway::prepare(pipeline, &attached).expect("a stage");
+        let mut stage = RxGateway::on(pipeline, Environment::default());
         let cx = world.context(incarnation, attached);
         let never = File::open("/dev/null").expect("a file");
         let (feed, arena) = (Rc::clone(feed), cx.arena.clone());

@@ -5,7 +5,7 @@ use ports::RxPort;
 use stage::{Context, Stop};
 
 /// Nothing.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Environment;
 
 pub(crate) fn prepare(pipeline: &Pipeline) -> Result<Environment, Stop> {

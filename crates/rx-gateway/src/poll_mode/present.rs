@@ -12,6 +12,14 @@ use stage::{Context, Stop};
 #[derive(Debug)]
 pub(crate) struct Environment(Option<Eal>);
 
+/// For ports that are none of the library's.
+#[cfg(test)]
+impl Default for Environment {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
 /// Brings it up, without any device: the predecessor may still drive that.
 pub(crate) fn prepare(pipeline: &Pipeline) -> Result<Environment, Stop> {
     if pipeline.ingress.driver != Driver::Dpdk {
