@@ -44,6 +44,14 @@ impl Pmd {
         }
     }
 
+    /// Entries of the receive queue that rx-gateway sets up: the other driver takes no smaller ones.
+    pub fn descriptors(self) -> u32 {
+        match self {
+            Self::AfPacket => 1024,
+            Self::AfXdp => self.ring(),
+        }
+    }
+
     /// Packets that this ring holds. `net_af_packet` locks its rings of both ways into memory, of which a stage may lock 8 MiB.
     pub fn ring(self) -> u32 {
         match self {

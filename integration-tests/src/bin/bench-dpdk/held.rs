@@ -50,9 +50,7 @@ struct Ahead([u32; 2]);
 impl Ahead {
     fn of_others(pid: u32) -> Result<Self> {
         let all = Self([pid, std::process::id()]);
-        for pid in all.0 {
-            chrt(&["-R", "-f"], pid, "1")?;
-        }
+        all.0.into_iter().try_for_each(go_first)?;
         Ok(all)
     }
 }
@@ -64,6 +62,11 @@ impl Drop for Ahead {
             let _ = chrt(&["-o"], pid, "0");
         }
     }
+}
+
+/// It runs whenever it can.
+pub fn go_first(pid: u32) -> Result<()> {
+    chrt(&["-R", "-f"], pid, "1")
 }
 
 fn chrt(policy: &[&str], pid: u32, priority: &str) -> Result<()> {

@@ -24,6 +24,8 @@ pub struct How<'a> {
     pub burst: usize,
     /// Mbufs that its pool keeps at hand for the core; none: as the program has it (250).
     pub cache: Option<usize>,
+    /// Entries of its receive queue.
+    pub descriptors: u32,
 }
 
 /// It runs, and polls between [`TestPmd::start`] and [`TestPmd::stop`].
@@ -60,8 +62,9 @@ impl TestPmd {
             "--lcores",
             &lcores,
         ]);
-        command.args(["--file-prefix", &prefix, "--", "-i", "--forward-mode=rxonly", "--rxd=1024", "--txd=1024"]);
+        command.args(["--file-prefix", &prefix, "--", "-i", "--forward-mode=rxonly", "--txd=1024"]);
         command.args([
+            &format!("--rxd={}", how.descriptors),
             &format!("--burst={}", how.burst),
             &format!("--total-num-mbufs={MBUFS}"),
             "--record-core-cycles",
