@@ -38,7 +38,8 @@ fn once(program: &Path, first: &[&str], core: usize, burst: usize, cache: usize,
 
 /// `dpdk-testpmd` has nothing to wait for: the cycles of its core over the packets.
 fn testpmd(cores: (usize, usize)) -> Result<f64> {
-    let how = How { device: DEVICE, core: cores.0, other_core: cores.1, burst: BURST, cache: Some(CACHE), descriptors: 1024 };
+    let how =
+        How { device: DEVICE, core: cores.0, other_core: cores.1, burst: BURST, cache: Some(CACHE), descriptors: 1024 };
     let mut testpmd = TestPmd::launch(Command::new("stdbuf"), &how)?;
     testpmd.start()?;
     std::thread::sleep(Duration::from_secs_f64(TURN_S / 4.0));

@@ -66,7 +66,14 @@ impl Contest {
         let setup = Setup { devices: [&rx, &tx], core: cores.0, spin_us: SPIN_US, infer: &infer, more: "" };
         let pipeline = setup.start(&ours, pmd.name());
         let device = pmd.deep_device(theirs.port(0));
-        let how = How { device: &device, core: cores.0, other_core: cores.1, burst: BURST, cache: None, descriptors: pmd.descriptors() };
+        let how = How {
+            device: &device,
+            core: cores.0,
+            other_core: cores.1,
+            burst: BURST,
+            cache: None,
+            descriptors: pmd.descriptors(),
+        };
         let testpmd = TestPmd::launch(theirs.net().command_in(Side::Pipeline, "stdbuf"), &how)?;
         Ok(Self { pmd, cores, ours, theirs, pipeline, testpmd })
     }
