@@ -162,7 +162,7 @@ impl Rig {
         incarnation: u32,
     ) -> (ManuallyDrop<RxGateway>, Context) {
         let attached = world.attached(Vec::new());
-        let mut stage = RxGateway::on(pipeline, Environment::default());
+        let mut stage = RxGateway::on(pipeline, Environment::none());
         let cx = world.context(incarnation, attached);
         let never = File::open("/dev/null").expect("a file");
         let (feed, arena) = (Rc::clone(feed), cx.arena.clone());

@@ -5,8 +5,16 @@ use ports::RxPort;
 use stage::{Context, Stop};
 
 /// Nothing.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Environment;
+
+#[cfg(test)]
+impl Environment {
+    /// What there is.
+    pub(crate) fn none() -> Self {
+        Self
+    }
+}
 
 pub(crate) fn prepare(pipeline: &Pipeline) -> Result<Environment, Stop> {
     if pipeline.ingress.driver == Driver::Dpdk { Err(refused()) } else { Ok(Environment) }

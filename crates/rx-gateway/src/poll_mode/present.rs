@@ -12,10 +12,10 @@ use stage::{Context, Stop};
 #[derive(Debug)]
 pub(crate) struct Environment(Option<Eal>);
 
-/// For ports that are none of the library's.
 #[cfg(test)]
-impl Default for Environment {
-    fn default() -> Self {
+impl Environment {
+    /// For ports that are none of the library's.
+    pub(crate) fn none() -> Self {
         Self(None)
     }
 }
