@@ -20,6 +20,7 @@
 #include <rte_mbuf.h>
 #include <rte_memory.h>
 #include <rte_mempool.h>
+#include <rte_memzone.h>
 #include <rte_version.h>
 
 _Static_assert(sizeof(struct rte_mbuf) == FW_MBUF, "the size of a mbuf");
@@ -536,15 +537,47 @@ uint32_t fw_sender_take_done(struct fw_sender *sender, uint32_t *indices, uint32
 	return n;
 }
 
+/* In a stretch of its own, without gaps: drivers/net/af_xdp tells the kernel of as many bytes as there are objects, from the first
+ * one on, and a frame behind them is dropped. The default layout leaves out the end of each page. */
 struct rte_mempool *fw_plain_pool(const char *name, uint32_t mbufs, int numa_node)
 {
-	/* An odd number of cache lines, which the library does not pad, and below a page: the kernel's limit for AF_XDP. */
-	return rte_pktmbuf_pool_create(name, mbufs, 0, 0, 61 * 64 - FW_OBJECT_HEADER - sizeof(struct rte_mbuf), numa_node);
+	const size_t page = 2 << 20;
+	struct rte_pktmbuf_pool_private private = {
+		.mbuf_data_room_size = FW_STRIDE - FW_OBJECT_HEADER - sizeof(struct rte_mbuf),
+	};
+	struct rte_mempool *raw = rte_mempool_create_empty(name, mbufs, FW_STRIDE - FW_OBJECT_HEADER, 0, sizeof(private), numa_node,
+							   RTE_MEMPOOL_F_NO_SPREAD);
+	const struct rte_memzone *zone;
+	int rc;
+
+	if (raw == NULL)
+		return NULL;
+	rte_pktmbuf_pool_init(raw, &private);
+	zone = rte_memzone_reserve_aligned(name, (size_t)mbufs * FW_STRIDE, numa_node, 0, page);
+	if (zone == NULL && numa_node != SOCKET_ID_ANY)
+		zone = rte_memzone_reserve_aligned(name, (size_t)mbufs * FW_STRIDE, SOCKET_ID_ANY, 0, page);
+	if (zone == NULL) {
+		rte_mempool_free(raw);
+		rte_errno = ENOMEM;
+		return NULL;
+	}
+	rc = rte_mempool_populate_virt(raw, zone->addr, (size_t)mbufs * FW_STRIDE, zone->hugepage_sz, NULL, NULL);
+	if (rc < 0 || raw->populated_size != mbufs) {
+		fw_plain_pool_free(raw);
+		rte_errno = rc < 0 ? -rc : ENOMEM;
+		return NULL;
+	}
+	rte_mempool_obj_iter(raw, rte_pktmbuf_init, NULL);
+	return raw;
 }
 
 void fw_plain_pool_free(struct rte_mempool *pool)
 {
+	const struct rte_memzone *zone = rte_memzone_lookup(pool->name);
+
 	rte_mempool_free(pool);
+	if (zone != NULL)
+		rte_memzone_free(zone);
 }
 
 /* Interrupts. */

@@ -119,7 +119,7 @@ uint16_t fw_tx_burst(uint16_t port, uint16_t queue, struct fw_sender *sender, co
 /* Buffers that the device is done with, since the last call; returns how many. */
 uint32_t fw_sender_take_done(struct fw_sender *sender, uint32_t *indices, uint32_t max);
 
-/* A pool with data of its own, for the receiving side of a port that only sends. */
+/* A pool with data of its own, for the receiving side of a port that only sends: an object each in FW_STRIDE bytes. */
 struct rte_mempool *fw_plain_pool(const char *name, uint32_t mbufs, int numa_node);
 void fw_plain_pool_free(struct rte_mempool *pool);
 

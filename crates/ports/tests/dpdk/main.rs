@@ -6,6 +6,7 @@ mod datagrams;
 mod idle;
 #[path = "../af_xdp/net.rs"]
 mod net;
+mod sending;
 #[path = "../common/skip.rs"]
 mod skip;
 mod wrong_input;
