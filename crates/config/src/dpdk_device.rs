@@ -10,6 +10,13 @@ use crate::value::{Mistake, Value};
 /// Longest name with its arguments: what the driver library keeps of one.
 const MAX_DEVICE_BYTES: usize = 512;
 
+/// Bytes of a block and of a frame of `net_af_packet`, where its arguments say nothing.
+const AF_PACKET_BLOCK: u32 = 4096;
+const AF_PACKET_FRAME: u32 = 2048;
+/// Longest frame whose data fits the arena's buffers: those hold 3754 bytes behind the headroom, a frame has 32 bytes before its
+/// data, and the kernel wants multiples of 16.
+const AF_PACKET_MAX_FRAME: u32 = 3776;
+
 const WANTED: &str =
     "a PCI address such as \"0000:00:05.0\", or a virtual device such as \"net_af_packet0,iface=eth1\"";
 
@@ -76,6 +83,32 @@ impl DpdkDevice {
         }
     }
 
+    /// `net_af_packet` looks for frames one behind the other, and the kernel begins each block with one: where a block's end holds
+    /// no whole frame, reception stops there.
+    fn look_at_frames(&self) -> Result<(), Mistake> {
+        if self.virtual_driver() != Some("net_af_packet") {
+            return Ok(());
+        }
+        let remedy = "write for example blocksz=28672,framesz=3584";
+        let bytes = |key: &str, default: u32| {
+            let value =
+                self.0.split(',').skip(1).filter_map(|one| one.split_once('=').filter(|(k, _)| *k == key)).last();
+            let Some((_, value)) = value else { return Ok(default) };
+            let wrong = || Mistake::new(format!("has a {key} of {value:?}, which is no number of bytes"), remedy);
+            value.parse().ok().filter(|bytes| *bytes > 0).ok_or_else(wrong)
+        };
+        let (block, frame) = (bytes("blocksz", AF_PACKET_BLOCK)?, bytes("framesz", AF_PACKET_FRAME)?);
+        if frame > AF_PACKET_MAX_FRAME {
+            let problem = format!("has a framesz of {frame}, and a buffer holds one of {AF_PACKET_MAX_FRAME} bytes");
+            return Err(Mistake::new(problem, remedy));
+        }
+        if !block.is_multiple_of(frame) {
+            let problem = format!("has a blocksz of {block}, which is no multiple of its framesz of {frame}");
+            return Err(Mistake::new(problem, remedy));
+        }
+        Ok(())
+    }
+
     /// Buffers that the driver takes for each receive queue when that is set up, however few descriptors it has.
     pub(crate) fn least_buffers(&self) -> u32 {
         // Twice the kernel's default of descriptors: its fill ring, which begins full.
@@ -105,7 +138,9 @@ impl Value for DpdkDevice {
 
     fn read(value: &DeValue<'_>) -> Result<Self, Mistake> {
         let text = value.as_str().ok_or_else(|| Mistake::wrong_type(value, WANTED))?;
-        Self::parse(text).ok_or_else(|| Mistake::new("is no name of a device", format!("write {WANTED}")))
+        let device =
+            Self::parse(text).ok_or_else(|| Mistake::new("is no name of a device", format!("write {WANTED}")))?;
+        device.look_at_frames().map(|()| device)
     }
 }
 
@@ -147,6 +182,8 @@ fn is_virtual(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::DpdkDevice;
+    use crate::value::Value;
+    use toml::de::DeValue;
 
     fn device(text: &str) -> DpdkDevice {
         DpdkDevice::parse(text).unwrap_or_else(|| panic!("{text}"))
@@ -210,5 +247,26 @@ mod tests {
         assert!(device("00:05.0").is_port_of(&device("0000:00:05.0,a=1")));
         assert!(!device("00:05.0").is_port_of(&device("00:05.1")));
         assert!(device("net_null0").is_port_of(&device("net_null0,copy=1")));
+    }
+
+    #[test]
+    fn rings_that_driver_and_kernel_see_differently_are_refused() {
+        let read = |arguments: &str| {
+            let text = format!("net_af_packet0,iface=eth1{arguments}");
+            DpdkDevice::read(&DeValue::String(text.into())).map_err(|mistake| mistake.problem)
+        };
+        for arguments in ["", ",framesz=1024", ",blocksz=28672,framesz=3584", ",framesz=9,framesz=2048"] {
+            assert!(read(arguments).is_ok(), "{arguments}");
+        }
+        for (arguments, word) in [
+            (",blocksz=8192,framesz=3584", "no multiple"),
+            (",framesz=3584", "no multiple"),
+            (",blocksz=8192,framesz=4096", "3776"),
+            (",framesz=0", "no number"),
+            (",blocksz=many", "no number"),
+        ] {
+            let problem = read(arguments).unwrap_err();
+            assert!(problem.contains(word), "{arguments}: {problem}");
+        }
     }
 }

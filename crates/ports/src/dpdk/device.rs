@@ -1,22 +1,16 @@
 //! A port and its device: found, asked, configured, taken away.
 
 use super::ffi::{self, Port, PortConfig, PortInfo};
+use super::names::{is_pci, look_at, short_name};
 use super::sockets;
 use super::{DpdkError, Eal};
 use crate::af_xdp::MAX_MTU;
 use std::ffi::CString;
-use std::path::Path;
 
-/// Kernel drivers that leave a device to a process.
-const USER_SPACE: [&str; 3] = ["vfio-pci", "uio_pci_generic", "igb_uio"];
-/// Kernel drivers that share a device with a process.
-const SHARING: [&str; 2] = ["mlx5_core", "mlx4_core"];
 /// How often a queue that a dead process had is asked for; the kernel frees it some time after the process's end.
 const TRIES: u32 = 20;
 /// How long is waited in between.
 const BETWEEN_TRIES: std::time::Duration = std::time::Duration::from_millis(20);
-/// Where the kernel shows its devices.
-const PCI: &str = "/sys/bus/pci/devices";
 /// Mbufs that `net_af_xdp` gives to the kernel for each queue at once, however many descriptors are asked for.
 const AF_XDP_FILL: u16 = 2048;
 
@@ -205,60 +199,6 @@ pub fn remove_forgotten(eal: &Eal, device: &str) {
     }
 }
 
-/// The device without its arguments: what the library calls it.
-fn short_name(device: &str) -> &str {
-    device.split(',').next().unwrap_or(device)
-}
-
-/// Whether it is the address of a PCI device: `dddd:bb:dd.f`.
-fn is_pci(device: &str) -> bool {
-    let address = short_name(device);
-    let hex = |text: &str, len: usize| text.len() == len && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let mut parts = address.split([':', '.']);
-    let mut next = |len| parts.next().is_some_and(|part| hex(part, len));
-    next(4) && next(2) && next(2) && next(1) && address.matches(':').count() == 2
-}
-
-/// The kernel's driver of a PCI device; `None` for anything else, and without one.
-pub(super) fn kernel_driver(device: &str) -> Option<String> {
-    let link = Path::new(PCI).join(short_name(device)).join("driver");
-    is_pci(device).then(|| std::fs::read_link(link).ok()?.file_name()?.to_str().map(str::to_owned))?
-}
-
-/// What the kernel says about the device, before the library is asked.
-fn look_at(device: &str) -> Result<(), DpdkError> {
-    let name = || device.to_owned();
-    if is_pci(device) {
-        if !Path::new(PCI).join(short_name(device)).exists() {
-            return Err(DpdkError::NoPciDevice { device: name() });
-        }
-        let driver = kernel_driver(device);
-        let fit = driver.as_deref().is_some_and(|d| USER_SPACE.contains(&d) || SHARING.contains(&d));
-        return if fit {
-            Ok(())
-        } else {
-            Err(DpdkError::NotBound { device: name(), driver: driver.unwrap_or_else(|| "no driver".to_owned()) })
-        };
-    }
-    let argument = device.split(',').skip(1).find_map(|argument| argument.strip_prefix("iface"));
-    // A driver that is given the argument without its value crashes.
-    let interface = argument.map(|value| value.strip_prefix('=').unwrap_or(""));
-    let stands_on_one = ["net_af_packet", "net_af_xdp"].iter().any(|driver| device.starts_with(driver));
-    match interface.filter(|_| stands_on_one) {
-        Some(interface) if !interface_exists(interface) => {
-            Err(DpdkError::NoInterface { device: name(), interface: interface.to_owned() })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// In this thread's network namespace.
-fn interface_exists(name: &str) -> bool {
-    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None);
-    // Without a socket nobody can tell: the driver says what it lacks.
-    socket.is_ok_and(|socket| rustix::net::netdevice::name_to_index(&socket, name).is_ok())
-}
-
 fn not_probed(name: &str, errno: i32, log: String) -> DpdkError {
     let device = name.to_owned();
     let unknown = errno == libc::ENODEV || errno == libc::ENOENT || log.contains("failed to parse device");
@@ -270,29 +210,5 @@ fn not_probed(name: &str, errno: i32, log: String) -> DpdkError {
         (true, _) => DpdkError::InUse { device, log },
         (_, true) => DpdkError::NoVirtualDevice { device },
         _ => DpdkError::Probe { device, reason: ffi::reason(errno), log },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pci_addresses_are_told_from_virtual_devices() {
-        for device in ["0000:00:05.0", "0001:ff:1f.7", "0000:00:05.0,rx_vec=1"] {
-            assert!(is_pci(device), "{device}");
-        }
-        for device in ["net_null0", "00:05.0", "net_af_xdp0,iface=0000:00:05.0", "0000:00:05", "0000.00.05.0", ""] {
-            assert!(!is_pci(device), "{device}");
-        }
-        assert_eq!(short_name("net_tap0,iface=x"), "net_tap0");
-    }
-
-    #[test]
-    fn what_is_not_there_is_said_before_the_library_is_asked() {
-        let error = |device: &str| look_at(device).unwrap_err().to_string();
-        assert!(error("fffe:00:00.0").contains("no PCI device fffe:00:00.0"));
-        assert!(error("net_af_packet0,iface=flumeway-none").contains("no interface flumeway-none"));
-        assert!(look_at("net_null0").is_ok());
     }
 }

@@ -145,7 +145,7 @@ fn allowed_cores() -> String {
 
 /// How devices on the PCI bus reach memory; the library cannot tell before it looks at them.
 fn iova_mode(devices: &[String]) -> Option<&'static str> {
-    let drivers = devices.iter().filter_map(|device| super::device::kernel_driver(device));
+    let drivers = devices.iter().filter_map(|device| super::names::kernel_driver(device));
     let modes: Vec<_> = drivers.map(|driver| if driver.contains("uio") { "pa" } else { "va" }).collect();
     // One that needs physical addresses decides for all.
     if modes.contains(&"pa") { Some("pa") } else { modes.first().copied() }

@@ -136,6 +136,19 @@ pub enum DpdkError {
         /// Largest that the device takes and a buffer holds.
         max: u16,
     },
+    /// A ring of `net_af_packet` that driver and kernel would see differently, or whose frames do not fit.
+    #[error(
+        "dpdk: {device}: frames of {frame} bytes in blocks of {block}: blocksz must be a multiple of framesz, and framesz at most 3776; \
+         write for example blocksz=28672,framesz=3584, in [dpdk]"
+    )]
+    Frames {
+        /// The device.
+        device: String,
+        /// Bytes of a block.
+        block: u32,
+        /// Bytes of a frame.
+        frame: u32,
+    },
     /// The port has no interrupts.
     #[error("dpdk: {device} has no receive interrupts; write [dpdk] idle = \"auto\" or \"sleep\"")]
     NoInterrupts {

@@ -20,6 +20,7 @@ mod error;
 mod ffi;
 mod idle;
 mod memory;
+mod names;
 mod rx;
 mod sockets;
 mod statistics;
