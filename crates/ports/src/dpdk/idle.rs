@@ -80,9 +80,7 @@ impl Waiter {
                 }
             }
         };
-        if let Some(us) = sleep_us {
-            self.set_timer(us);
-        }
+        self.set_timer(sleep_us);
         self.armed.set(true);
         self.outer.as_fd()
     }
@@ -108,9 +106,11 @@ impl Waiter {
         }
     }
 
-    fn set_timer(&self, us: u32) {
-        // 0 would disarm it.
-        let it_value = Timespec { tv_sec: 0, tv_nsec: i64::from(us) * 1000 + 1 };
+    /// Wakes the sleeper after `us` microseconds, or not at all: one that has expired stays readable until it is set again.
+    fn set_timer(&self, us: Option<u32>) {
+        // 0 disarms it.
+        let tv_nsec = us.map_or(0, |us| i64::from(us) * 1000 + 1);
+        let it_value = Timespec { tv_sec: 0, tv_nsec };
         let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value };
         // Only wrong arguments fail. Setting it forgets that it had expired.
         let _ = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once);
@@ -119,4 +119,26 @@ impl Waiter {
 
 fn watch(epoll: &OwnedFd, fd: BorrowedFd<'_>) -> Result<(), DpdkError> {
     epoll::add(epoll, fd, epoll::EventData::new_u64(0), epoll::EventFlags::IN).map_err(DpdkError::system("epoll_ctl"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::event::{PollFd, PollFlags, poll};
+
+    #[test]
+    fn a_timer_that_has_expired_wakes_nobody_who_waits_for_interrupts() {
+        let waiter = Waiter::new(200).expect("descriptors");
+        let is_woken = |limit_ms: i64| {
+            let limit = Timespec { tv_sec: 0, tv_nsec: limit_ms * 1_000_000 };
+            poll(&mut [PollFd::from_borrowed_fd(waiter.outer.as_fd(), PollFlags::IN)], Some(&limit)).expect("poll") > 0
+        };
+        // A packet was there already: look at once. It is taken, and the next sleep is one until the interrupt.
+        waiter.set_timer(Some(0));
+        assert!(is_woken(900) && is_woken(0), "it stays so until it is set");
+        waiter.set_timer(None);
+        assert!(!is_woken(20));
+        waiter.set_timer(Some(1));
+        assert!(is_woken(900));
+    }
 }
