@@ -133,8 +133,13 @@ int fw_port_remove(uint16_t port)
 
 	if (rc != 0)
 		return rc;
-	rte_eth_dev_stop(port);
-	rte_eth_dev_close(port);
+	rc = rte_eth_dev_stop(port);
+	/* Who cannot stop has never started. */
+	if (rc != 0 && rc != -ENOTSUP)
+		return rc;
+	rc = rte_eth_dev_close(port);
+	if (rc != 0)
+		return rc;
 	return rte_dev_remove(device.device);
 }
 
@@ -477,7 +482,8 @@ void fw_sender_copy(struct fw_sender *sender, struct rte_mempool *pool)
 static uint16_t send_copies(uint16_t port, uint16_t queue, struct fw_sender *sender, const struct fw_frame *frames, uint16_t n)
 {
 	struct rte_mbuf *mbufs[FW_BURST];
-	uint16_t sent;
+	uint16_t places[FW_BURST];
+	uint16_t filled = 0, sent, gone;
 
 	if (rte_pktmbuf_alloc_bulk(sender->copies, mbufs, n) != 0)
 		return 0;
@@ -485,16 +491,22 @@ static uint16_t send_copies(uint16_t port, uint16_t queue, struct fw_sender *sen
 		const char *from = sender->memory.base + (size_t)frames[i].index * FW_STRIDE + frames[i].offset;
 		char *to = rte_pktmbuf_append(mbufs[i], frames[i].len);
 
-		/* One that is too long goes out empty: its length was checked against this port's before. */
-		if (to != NULL)
-			memcpy(to, from, frames[i].len);
+		/* One that does not fit is done with and not sent. */
+		if (unlikely(to == NULL)) {
+			rte_pktmbuf_free(mbufs[i]);
+			continue;
+		}
+		memcpy(to, from, frames[i].len);
+		places[filled] = i;
+		mbufs[filled++] = mbufs[i];
 	}
-	sent = rte_eth_tx_burst(port, queue, mbufs, n);
-	for (uint16_t i = 0; i < sent; i++)
+	sent = filled == 0 ? 0 : rte_eth_tx_burst(port, queue, mbufs, filled);
+	gone = sent < filled ? places[sent] : n;
+	for (uint16_t i = 0; i < gone; i++)
 		note_done(NULL, &sender->tokens[frames[i].index]);
-	if (sent < n)
-		rte_pktmbuf_free_bulk(mbufs + sent, n - sent);
-	return sent;
+	if (sent < filled)
+		rte_pktmbuf_free_bulk(mbufs + sent, filled - sent);
+	return gone;
 }
 
 uint16_t fw_tx_burst(uint16_t port, uint16_t queue, struct fw_sender *sender, const struct fw_frame *frames, uint16_t count)

@@ -58,7 +58,7 @@ int fw_port_info(uint16_t port, struct fw_port_info *info);
 /* Offloads that the port lacks are left out; what is used stands in `config` afterwards. */
 int fw_port_configure(uint16_t port, struct fw_port_config *config);
 int fw_port_stats(uint16_t port, struct fw_port_stats *stats);
-/* Closes the port and takes its device away. */
+/* Stops and closes the port and takes its device away. An error: the device may still use the buffers that it has. */
 int fw_port_remove(uint16_t port);
 /* Makes memory that DPDK does not own visible to the port's device, which does DMA. */
 int fw_port_map(uint16_t port, void *base, uint64_t iova, size_t len);

@@ -129,8 +129,13 @@ pub trait RxPort {
         0
     }
 
-    /// Takes all offered buffers back (before parking). What a device has stays with it: the successor goes on with its ring.
-    fn withdraw(&mut self, free: &mut Vec<Held>);
+    /// Takes all offered buffers back (before parking). What a device has stays with it where the successor goes on with its ring;
+    /// a device that belongs to this process is given up.
+    ///
+    /// # Errors
+    /// The device cannot be given up, and may still use its buffers: none came back, and they are nobody's until this process has
+    /// ended.
+    fn withdraw(&mut self, free: &mut Vec<Held>) -> Result<(), PortError>;
 
     /// Becomes readable when there may be packets.
     fn readable(&self) -> BorrowedFd<'_>;
@@ -253,6 +258,12 @@ pub trait TxPort {
     /// Longest datagram that goes out in one packet, bytes of UDP payload.
     fn max_datagram(&self, to: Address) -> usize;
 
+    /// Longest frame that goes out by a link, bytes from its Ethernet header on.
+    fn max_frame(&self) -> usize {
+        // Headers of IPv4 and UDP, of Ethernet, and two tags.
+        self.max_datagram(Address::NONE) + 20 + 8 + 14 + 2 * 4
+    }
+
     /// Writes the headers of a datagram that lies at `payload` in its head's buffer, right before it; returns where the whole
     /// frame lies. `None`: it cannot be sent this way (the families of the addresses differ, no room before the payload).
     fn enclose(&self, _buffer: &mut [u8], _payload: DataRange, _route: &Route) -> Option<DataRange> {
@@ -284,6 +295,15 @@ pub trait TxPort {
 
     /// The answers of the datagrams sent so far stand in the arena's words now.
     fn recorded(&mut self);
+
+    /// Gives up a device that belongs to this process, so that the successor can have it (before parking). Nothing is pending
+    /// ([`TxPort::is_pending`]), and nothing is sent any more.
+    ///
+    /// # Errors
+    /// The device cannot be given up: it is free when this process has ended.
+    fn withdraw(&mut self) -> Result<(), PortError> {
+        Ok(())
+    }
 
     /// Becomes writable when there is room again.
     fn writable(&self) -> BorrowedFd<'_>;

@@ -117,7 +117,7 @@ fn free_buffers(arena: &Arena, count: u32) -> Vec<Held> {
 }
 
 fn give_up(port: &mut dyn RxPort, mut free: Vec<Held>, packets: Vec<Received>) {
-    port.withdraw(&mut free);
+    port.withdraw(&mut free).expect("the port gives them back");
     free.extend(packets.into_iter().map(|p| p.held));
     for held in free {
         held.release();

@@ -462,7 +462,8 @@ impl Stage for RxGateway {
 
     fn drain(&mut self, cx: &mut Context) -> Result<bool, Stop> {
         if let Some(live) = &mut self.live {
-            live.port.withdraw(&mut live.free);
+            // Without that it ends, and its successor comes when the device is free.
+            live.port.withdraw(&mut live.free).map_err(|e| Stop::Environment(e.to_string()))?;
             live.flush(cx);
         }
         Ok(true)

@@ -57,6 +57,10 @@ impl Live {
         let (Some(device), Some(link), Some(source)) = (&self.device, meta.link, source) else {
             return self.refuse_answer(cx, head);
         };
+        // An answer is as long as its question, which came by a port that may take longer frames.
+        if len > device.port.max_frame() {
+            return self.refuse_answer(cx, head);
+        }
         if let Some(mac) = device.port.link_address() {
             *source = mac;
         }

@@ -443,7 +443,12 @@ impl Stage for Tx {
         let Some(live) = &mut self.live else { return Ok(true) };
         live.reap(cx)?;
         live.flush(cx);
-        Ok(live.replies.is_empty() && live.answers.is_empty() && !live.is_pending())
+        let is_drained = live.replies.is_empty() && live.answers.is_empty() && !live.is_pending();
+        if let Some(device) = live.device.as_mut().filter(|_| is_drained) {
+            // Without that it ends, and its successor comes when the device is free.
+            device.port.withdraw().map_err(|e| Stop::Environment(e.to_string()))?;
+        }
+        Ok(is_drained)
     }
 
     fn reload(&mut self, pipeline: &Pipeline) {

@@ -398,8 +398,8 @@ impl RxPort for AfXdpRx {
         std::mem::take(&mut self.faults)
     }
 
-    fn withdraw(&mut self, free: &mut Vec<Held>) {
-        self.socket.withdraw(free);
+    fn withdraw(&mut self, free: &mut Vec<Held>) -> Result<(), PortError> {
+        self.socket.withdraw(free)
     }
 
     fn readable(&self) -> BorrowedFd<'_> {

@@ -266,7 +266,7 @@ impl<'a> Hand<'a> {
 
     /// Ends in order.
     fn end(mut self, mut port: Box<dyn RxPort>) {
-        port.withdraw(&mut self.free);
+        port.withdraw(&mut self.free).expect("the port gives them back");
     }
 }
 

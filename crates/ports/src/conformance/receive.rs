@@ -129,7 +129,7 @@ pub fn withdrawn_buffers_come_back(harness: &dyn Harness) {
     send_all(harness, &datagrams(5));
     let packets = receive(&mut *port, 5);
     hand.record(&mut *port, packets);
-    port.withdraw(&mut hand.free);
+    port.withdraw(&mut hand.free).expect("the port gives them back");
     if harness.keeps_offered() {
         return stay_with_the_device(harness, hand, port, &all);
     }

@@ -132,14 +132,15 @@ impl Device {
     /// dead process's queue a little after its end, and a driver that failed is not to be asked a second time. `false`: often enough; the
     /// device is gone then.
     pub fn reopen(&mut self, config: &mut PortConfig, mtu: Option<u16>) -> Result<bool, DpdkError> {
-        self.remove();
+        self.remove()?;
         if self.tries == 0 {
             return Ok(false);
         }
+        self.tries -= 1;
         std::thread::sleep(BETWEEN_TRIES);
-        let tries = self.tries - 1;
-        *self = Self::open(&self.eal, &self.name)?;
-        self.tries = tries;
+        let mut again = Self::open(&self.eal, &self.name)?;
+        again.tries = self.tries;
+        *self = again;
         self.configure(config, mtu)?;
         Ok(true)
     }
@@ -172,20 +173,35 @@ impl Device {
         Some(LinkState { is_up: info.link_up, speed_mbps: info.speed_mbps })
     }
 
-    /// Takes the device away; the first time alone.
-    pub fn remove(&mut self) {
-        if !std::mem::replace(&mut self.removed, true) {
-            let _control = self.eal.control();
-            // What cannot be taken away properly ends with the process.
-            let _ = self.port.remove();
-            sockets::close(short_name(&self.name));
+    pub fn is_removed(&self) -> bool {
+        self.removed
+    }
+
+    /// Takes the device away, unless that has been done. On an error it may still use its buffers, until this process ends.
+    pub fn remove(&mut self) -> Result<(), DpdkError> {
+        if self.removed {
+            return Ok(());
         }
+        let mut control = self.eal.control();
+        match self.port.remove() {
+            // Gone by itself, as one that was pulled out.
+            Ok(()) | Err(libc::ENODEV) => {}
+            Err(errno) => {
+                let (device, reason) = (self.name.clone(), ffi::reason(errno));
+                return Err(DpdkError::NotRemoved { device, reason, log: control.take() });
+            }
+        }
+        drop(control);
+        self.removed = true;
+        sockets::close(short_name(&self.name));
+        Ok(())
     }
 }
 
 impl Drop for Device {
     fn drop(&mut self) {
-        self.remove();
+        // What cannot be taken away properly ends with the process.
+        let _ = self.remove();
     }
 }
 

@@ -114,6 +114,18 @@ pub enum DpdkError {
         /// What the library says.
         log: String,
     },
+    /// The device cannot be given up.
+    #[error(
+        "dpdk: {device} cannot be stopped and given up: {reason}: {log}; this process ends, which frees it, and the next one resets it"
+    )]
+    NotRemoved {
+        /// The device.
+        device: String,
+        /// The error number's text.
+        reason: String,
+        /// What the library says.
+        log: String,
+    },
     /// Too many queues.
     #[error("dpdk: {device} has {max} receive queues, and [dpdk] queues = {want}; write at most {max}")]
     Queues {

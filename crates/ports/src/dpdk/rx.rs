@@ -514,14 +514,15 @@ impl RxPort for DpdkRx {
     }
 
     /// The device goes, so that the successor can have it; everything that was with it comes back.
-    fn withdraw(&mut self, free: &mut Vec<Held>) {
+    fn withdraw(&mut self, free: &mut Vec<Held>) -> Result<(), PortError> {
         if !std::mem::replace(&mut self.closed, true) {
             self.statistics.get(self.device.port);
             self.access.stop(self.device.port);
             self.started = false;
-            self.device.remove();
         }
+        self.device.remove()?;
         self.take_unposted(free);
+        Ok(())
     }
 
     fn readable(&self) -> BorrowedFd<'_> {

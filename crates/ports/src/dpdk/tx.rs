@@ -29,8 +29,12 @@ const QUEUE: u16 = 0;
 const RX_DESCRIPTORS: u16 = 64;
 /// What the receive queue takes at most; besides there are mbufs for copies of outgoing packets, as many as the queue holds.
 const PLAIN_MBUFS: u32 = 2048 + 1024;
+/// How long a device may take to send what it has: 1024 frames of 1500 bytes at 1 Gbit/s take 12 ms.
+const COPIES_LEAVE: std::time::Duration = std::time::Duration::from_millis(20);
 /// Largest IP packet that such a copy can hold.
 const COPY_MTU: u16 = 3500;
+/// Ethernet header and two tags around an IP packet.
+const AROUND: usize = 14 + 2 * 4;
 /// IPv4 and UDP headers; IPv6 and UDP headers.
 const HEADERS: [u16; 2] = [20 + 8, 40 + 8];
 
@@ -202,6 +206,10 @@ impl TxPort for DpdkTx {
         true
     }
 
+    fn max_frame(&self) -> usize {
+        usize::from(self.info.mtu) + AROUND
+    }
+
     fn max_datagram(&self, to: Address) -> usize {
         let [v4, v6] = HEADERS;
         let headers = if to.get().is_some_and(|a| a.is_ipv6()) { v6 } else { v4 };
@@ -215,7 +223,7 @@ impl TxPort for DpdkTx {
     }
 
     fn reap(&mut self, done: &mut Vec<Reaped>) {
-        if self.posted > 0 && self.cleans_up {
+        if self.posted > 0 && self.cleans_up && !self.device.is_removed() {
             self.cleans_up = self.device.port.clean_up(QUEUE);
         }
         let mut room = done.capacity() - done.len();
@@ -252,11 +260,16 @@ impl TxPort for DpdkTx {
 
     fn send(&mut self, datagrams: &[Datagram<'_>], outcomes: &mut [SendOutcome]) -> Result<(), PortError> {
         outcomes.fill(SendOutcome::Later);
+        if self.device.is_removed() {
+            return Ok(());
+        }
         self.frames.clear();
+        let longest = self.max_frame();
         for (datagram, outcome) in datagrams.iter().zip(outcomes.iter_mut()).take(BURST) {
             let len = datagram.first.len();
             let inside = u64::from(datagram.offset) + len as u64 <= BUFFER_BYTES;
-            let whole = inside && len > 0 && datagram.second.is_empty() && datagram.link.is_some();
+            // Drivers copy without looking whether there is room.
+            let whole = inside && len > 0 && len <= longest && datagram.second.is_empty() && datagram.link.is_some();
             if !whole || datagram.head.index() >= self.table.buffers() {
                 *outcome = SendOutcome::Failed;
                 continue;
@@ -282,6 +295,14 @@ impl TxPort for DpdkTx {
     }
 
     fn recorded(&mut self) {}
+
+    fn withdraw(&mut self) -> Result<(), PortError> {
+        if self.info.copies && !self.device.is_removed() {
+            // The copies of what was sent last may wait in the device, and nobody asks for them any more.
+            std::thread::sleep(COPIES_LEAVE);
+        }
+        Ok(self.device.remove()?)
+    }
 
     fn writable(&self) -> BorrowedFd<'_> {
         self.ready.as_fd()

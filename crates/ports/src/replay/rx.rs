@@ -307,8 +307,9 @@ impl RxPort for ReplayRx {
         self.unrecorded -= usize::from(self.page.slot(position.into()).record(position)).min(self.unrecorded);
     }
 
-    fn withdraw(&mut self, free: &mut Vec<Held>) {
+    fn withdraw(&mut self, free: &mut Vec<Held>) -> Result<(), PortError> {
         free.append(&mut self.buffers);
+        Ok(())
     }
 
     fn readable(&self) -> BorrowedFd<'_> {

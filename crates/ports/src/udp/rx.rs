@@ -158,9 +158,10 @@ impl RxPort for UdpRx {
         }
     }
 
-    fn withdraw(&mut self, free: &mut Vec<Held>) {
+    fn withdraw(&mut self, free: &mut Vec<Held>) -> Result<(), PortError> {
         free.extend(self.buffers.iter_mut().filter_map(Option::take));
         self.vacant = self.depth;
+        Ok(())
     }
 
     fn readable(&self) -> BorrowedFd<'_> {

@@ -123,7 +123,7 @@ fn forged_entries_of_rx() {
     let numbers: Vec<_> = packets.iter().filter_map(|p| number(&driver, p)).collect();
     assert_eq!(numbers, (100..140).collect::<Vec<_>>(), "later packets are received");
     assert_eq!(port.take_faults(), 0);
-    port.withdraw(&mut free);
+    port.withdraw(&mut free).expect("the port gives them back");
     give_up(packets.into_iter().map(|p| p.held).chain(free).chain([kept]));
 }
 
@@ -178,7 +178,7 @@ fn noise_in_rx() {
         faults += stepped_over;
     }
     assert!(faults > 12, "only {faults} entries named nothing: the noise is no noise");
-    port.withdraw(&mut free);
+    port.withdraw(&mut free).expect("the port gives them back");
     give_up(free);
 }
 

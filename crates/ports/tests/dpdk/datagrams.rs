@@ -53,8 +53,8 @@ impl RxPort for Datagrams {
         self.port.recorded(position);
     }
 
-    fn withdraw(&mut self, free: &mut Vec<Held>) {
-        self.port.withdraw(free);
+    fn withdraw(&mut self, free: &mut Vec<Held>) -> Result<(), PortError> {
+        self.port.withdraw(free)
     }
 
     fn readable(&self) -> BorrowedFd<'_> {

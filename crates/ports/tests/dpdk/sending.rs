@@ -111,3 +111,53 @@ fn each_frame_of_many_arrives_on_af_xdp() {
 fn each_frame_of_many_arrives_on_af_packet() {
     all_arrive(&AF_PACKET);
 }
+
+/// One byte more than the port's MTU with its headers, and what an echo reply to a longer request would be.
+fn long_ones_are_refused(kind: &'static Kind) {
+    let Some(mut sending) = Sending::new(kind, 256) else { return };
+    let head = sending.head(0);
+    for len in [sending.port.max_frame() as u16 + 1, 3_600] {
+        assert_eq!(sending.send(&head, DataRange { offset: 300, len }), SendOutcome::Failed, "{len} bytes");
+    }
+    assert!(!sending.port.is_pending(), "nothing is with the device");
+    head.release();
+}
+
+#[test]
+fn what_is_too_long_is_refused_on_af_xdp() {
+    long_ones_are_refused(&AF_XDP);
+}
+
+#[test]
+fn what_is_too_long_is_refused_on_af_packet() {
+    long_ones_are_refused(&AF_PACKET);
+}
+
+/// A port that has been given up is another process's to open, while this one still lives.
+fn given_up(kind: &'static Kind) {
+    let Some(mut sending) = Sending::new(kind, 256) else { return };
+    sending.port.withdraw().expect("the device goes");
+    sending.port.withdraw().expect("it has gone");
+    let mut head = sending.head(0);
+    let frame = sending.enclose(&mut head, b"late");
+    assert_eq!(sending.send(&head, frame), SendOutcome::Later, "there is nothing to send it");
+    let options = TxOptions { device: sending.harness.device("tx"), descriptors: 256, mtu: None };
+    let opening = super::ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let successor =
+        DpdkTx::open(&sending.harness.eal, &options, &sending.harness.arena, ME).expect("the device is free");
+    drop(opening);
+    sending.port = successor;
+    assert_eq!(sending.send(&head, frame), SendOutcome::Posted);
+    assert_eq!(sending.harness.peer_recv(Duration::from_secs(2)).map(|(bytes, _)| bytes), Some(b"late".to_vec()));
+    head.release();
+}
+
+#[test]
+fn a_port_is_given_up_on_af_xdp() {
+    given_up(&AF_XDP);
+}
+
+#[test]
+fn a_port_is_given_up_on_af_packet() {
+    given_up(&AF_PACKET);
+}

@@ -63,7 +63,7 @@ fn interrupts_that_the_port_has_not() {
     port.offer(&harness.arena, &mut free);
     let error = port.receive(&mut Vec::with_capacity(4), 4).expect_err("no interrupts");
     assert!(error.to_string().contains("[dpdk] idle"), "{error}");
-    port.withdraw(&mut free);
+    port.withdraw(&mut free).expect("the port gives them back");
     assert_eq!(free.len(), 8, "every buffer is back");
     for held in free {
         held.release();

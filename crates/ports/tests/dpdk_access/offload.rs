@@ -89,7 +89,7 @@ impl Port {
 
     fn close(mut self) {
         let mut free = Vec::new();
-        self.rx.withdraw(&mut free);
+        self.rx.withdraw(&mut free).expect("the port gives them back");
         for held in free {
             held.release();
         }

@@ -48,7 +48,7 @@ fn replay(records: &[Vec<u8>], options: &RxOptions) -> (Vec<(Vec<u8>, Standing, 
             free.push(packet.held);
         }
     }
-    port.withdraw(&mut free);
+    port.withdraw(&mut free).expect("the port gives them back");
     for held in free {
         let _ = held.release();
     }
@@ -179,7 +179,7 @@ fn the_port_sleeps_until_a_packet_is_due() {
             free.push(packet.held);
         }
     }
-    port.withdraw(&mut free);
+    port.withdraw(&mut free).expect("the port gives them back");
     for held in free {
         let _ = held.release();
     }

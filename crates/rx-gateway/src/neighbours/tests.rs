@@ -92,8 +92,9 @@ impl RxPort for FakePort {
         }
     }
 
-    fn withdraw(&mut self, free: &mut Vec<Held>) {
+    fn withdraw(&mut self, free: &mut Vec<Held>) -> Result<(), PortError> {
         free.append(&mut self.buffers);
+        Ok(())
     }
 
     fn readable(&self) -> BorrowedFd<'_> {

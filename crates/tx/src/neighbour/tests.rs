@@ -36,6 +36,10 @@ struct Seen {
     posted: Vec<u32>,
     /// Heads that a dead predecessor had posted when the device was reset.
     unconfirmed: Vec<u32>,
+    /// The device sends nothing.
+    is_stuck: bool,
+    /// How often the port was given up.
+    withdrawn: u32,
 }
 
 /// A port like that of a poll-mode driver.
@@ -73,6 +77,9 @@ impl TxPort for FakePort {
     }
 
     fn reap(&mut self, done: &mut Vec<Reaped>) {
+        if self.seen.borrow().is_stuck {
+            return;
+        }
         for head in std::mem::take(&mut self.seen.borrow_mut().posted) {
             let (held, last) = self.table.complete(head, DEVICE, self.me).expect("what was posted");
             done.push(Reaped { held, last });
@@ -104,6 +111,13 @@ impl TxPort for FakePort {
     }
 
     fn recorded(&mut self) {}
+
+    fn withdraw(&mut self) -> Result<(), PortError> {
+        let mut seen = self.seen.borrow_mut();
+        assert_eq!(seen.posted, [], "nothing is with the device");
+        seen.withdrawn += 1;
+        Ok(())
+    }
 
     fn writable(&self) -> BorrowedFd<'_> {
         self.never.as_fd()
@@ -157,14 +171,19 @@ impl Rig {
 
     /// rx-gateway has answered a neighbour.
     fn answer(&self, index: u32) {
+        self.answer_of(index, AT);
+    }
+
+    /// The same with a frame that lies elsewhere.
+    fn answer_of(&self, index: u32, at: DataRange) {
         let (world, me) = (&self.world, Me { id: RX, incarnation: 1 });
         let mut held = world.arena.table().take(index, me).expect("a buffer");
-        let frame = &mut self.cx.arena.packet_mut(&mut held)[usize::from(AT.offset)..];
+        let frame = &mut self.cx.arena.packet_mut(&mut held)[usize::from(at.offset)..];
         frame[..6].copy_from_slice(&LINK.peer_mac);
         frame[6..12].copy_from_slice(&LINK.local_mac);
         world.descriptor(index).reset();
         let meta = FrameMeta { link: Some(LINK), ..FrameMeta::default() };
-        world.arena.write_record(&held, &meta, Place { data: AT, fragment: 0, count: 1 });
+        world.arena.write_record(&held, &meta, Place { data: at, fragment: 0, count: 1 });
         make_answer(world.arena.table(), &held);
         let ring = world.arena.rings_where(|s| s.kind == RingKind::Status && s.from == RX)[0];
         ring.producer(world.arena.table(), me).push(held).expect("room");
@@ -241,6 +260,31 @@ fn what_a_port_does_with_answers() {
     rig.poll();
     assert_eq!((rig.sent().len(), rig.came_home()), (1, vec![7]));
     assert!(rig.stage.drain(&mut rig.cx).expect("drained"));
+}
+
+#[test]
+fn a_device_is_given_up_when_it_has_sent_everything() {
+    let mut rig = Rig::new(true);
+    rig.seen.borrow_mut().is_stuck = true;
+    rig.answer(5);
+    rig.poll();
+    assert!(!rig.stage.drain(&mut rig.cx).expect("it goes on"), "the device has a head");
+    assert_eq!(rig.seen.borrow().withdrawn, 0);
+    rig.seen.borrow_mut().is_stuck = false;
+    assert!(rig.stage.drain(&mut rig.cx).expect("drained"));
+    assert_eq!((rig.seen.borrow().withdrawn, rig.came_home()), (1, vec![5]));
+}
+
+#[test]
+fn answers_that_are_too_long_for_the_port_are_not_sent() {
+    let mut rig = Rig::new(true);
+    // What the port sends, with two tags around it.
+    for (len, sent) in [(1522, 1), (1523, 0), (3000, 0)] {
+        rig.answer_of(5, DataRange { len, ..AT });
+        rig.poll();
+        assert_eq!((rig.sent().len(), rig.came_home()), (sent, vec![5]), "{len} bytes");
+    }
+    assert_eq!(rig.count(TxCounter::LinkRefused), 2);
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub fn receive(arguments: &[String]) -> Result<()> {
             rx.offer(&arena, &mut free);
             n
         });
-        rx.withdraw(&mut free);
+        rx.withdraw(&mut free).expect("the port gives them back");
         free.drain(..).for_each(|held| _ = held.release());
         outcome
     };
