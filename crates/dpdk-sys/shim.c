@@ -5,9 +5,13 @@
 #include "shim.h"
 
 #include <errno.h>
+#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/queue.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <rte_bus.h>
 #include <rte_dev.h>
@@ -39,11 +43,28 @@ int fw_errno(void)
 
 /* The port. */
 
+/* Of this thread's network namespace; 0: unknown. */
+static uint16_t mtu_of_interface(uint32_t if_index)
+{
+	struct ifreq request = { 0 };
+	int mtu = 0;
+	int fd;
+
+	if (if_index == 0 || if_indextoname(if_index, request.ifr_name) == NULL)
+		return 0;
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return 0;
+	if (ioctl(fd, SIOCGIFMTU, &request) == 0)
+		mtu = request.ifr_mtu;
+	close(fd);
+	return mtu < 0 ? 0 : RTE_MIN(mtu, UINT16_MAX);
+}
+
 int fw_port_info(uint16_t port, struct fw_port_info *info)
 {
 	struct rte_eth_dev_info device;
 	struct rte_ether_addr mac;
-	struct rte_eth_link link;
 	int rc = rte_eth_dev_info_get(port, &device);
 
 	if (rc != 0)
@@ -57,7 +78,7 @@ int fw_port_info(uint16_t port, struct fw_port_info *info)
 	info->tx_offloads = device.tx_offload_capa;
 	info->rss_types = device.flow_type_rss_offloads;
 	info->max_rx_frame = device.max_rx_pktlen;
-	info->if_index = device.if_index;
+	info->interface_mtu = mtu_of_interface(device.if_index);
 	info->numa_node = rte_eth_dev_socket_id(port);
 	info->max_rx_queues = device.max_rx_queues;
 	info->max_tx_queues = device.max_tx_queues;
@@ -67,11 +88,29 @@ int fw_port_info(uint16_t port, struct fw_port_info *info)
 	info->max_tx_descriptors = device.tx_desc_lim.nb_max;
 	if (rte_eth_macaddr_get(port, &mac) == 0)
 		memcpy(info->mac, mac.addr_bytes, sizeof(info->mac));
-	if (rte_eth_link_get_nowait(port, &link) == 0) {
-		info->link_up = link.link_status == RTE_ETH_LINK_UP;
-		info->speed_mbps = link.link_speed;
-	}
 	return 0;
+}
+
+int fw_port_link(uint16_t port, bool *is_up, uint32_t *speed_mbps)
+{
+	struct rte_eth_link link;
+	const int rc = rte_eth_link_get_nowait(port, &link);
+
+	if (rc != 0)
+		return rc;
+	*is_up = link.link_status == RTE_ETH_LINK_UP;
+	*speed_mbps = link.link_speed == RTE_ETH_SPEED_NUM_UNKNOWN ? 0 : link.link_speed;
+	return 0;
+}
+
+uint32_t fw_rx_scatters_from(uint16_t port, uint16_t queue)
+{
+	struct rte_eth_rxq_info info;
+
+	if (rte_eth_rx_queue_info_get(port, queue, &info) != 0 || !info.scattered_rx)
+		return 0;
+	/* Most do not tell how much of a buffer they use. Some use a power of two, and no buffer has 4096 bytes for data. */
+	return info.rx_buf_size != 0 ? info.rx_buf_size : 2048;
 }
 
 int fw_port_configure(uint16_t port, struct fw_port_config *config)
@@ -329,6 +368,7 @@ void fw_pool_put(struct fw_pool *pool, const uint32_t *indices, uint32_t count)
 
 			/* Whoever had the buffer may have written here; a device must not follow it. */
 			mbuf->buf_addr = (char *)(mbuf + 1) + pool->private_bytes;
+			mbuf->buf_len = FW_STRIDE - FW_OBJECT_HEADER - sizeof(*mbuf) - pool->private_bytes;
 			rte_mbuf_iova_set(mbuf, iova_of(&pool->memory, (size_t)index * FW_STRIDE +
 									   FW_OBJECT_HEADER + sizeof(*mbuf) +
 									   pool->private_bytes));

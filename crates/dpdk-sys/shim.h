@@ -19,17 +19,16 @@ struct fw_port_info {
 	uint64_t tx_offloads;
 	uint64_t rss_types;
 	uint32_t max_rx_frame;
-	uint32_t speed_mbps;
-	uint32_t if_index;
 	int32_t numa_node;
 	uint16_t max_rx_queues;
 	uint16_t max_tx_queues;
 	uint16_t min_mtu;
 	uint16_t max_mtu;
+	/* Of the kernel's interface below; 0: there is none. */
+	uint16_t interface_mtu;
 	uint16_t max_rx_descriptors;
 	uint16_t max_tx_descriptors;
 	uint8_t mac[6];
-	bool link_up;
 };
 
 /* How a port is to work. `rss`: spread packets over the queues by addresses and ports. */
@@ -55,6 +54,10 @@ struct fw_port_stats {
 };
 
 int fw_port_info(uint16_t port, struct fw_port_info *info);
+/* The link as it is now; a speed of 0: unknown. */
+int fw_port_link(uint16_t port, bool *is_up, uint32_t *speed_mbps);
+/* Of a started port: bytes from which on it may spread a frame over several buffers; 0: it does not, or does not tell. */
+uint32_t fw_rx_scatters_from(uint16_t port, uint16_t queue);
 /* Offloads that the port lacks are left out; what is used stands in `config` afterwards. */
 int fw_port_configure(uint16_t port, struct fw_port_config *config);
 int fw_port_stats(uint16_t port, struct fw_port_stats *stats);

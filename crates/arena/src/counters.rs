@@ -1,5 +1,10 @@
 //! Names of the counters in the stage pages.
 
+/// A link that is down, in a stage's page.
+pub const LINK_DOWN: u64 = 1;
+/// A link that is up.
+pub const LINK_UP: u64 = 2;
+
 macro_rules! counters {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {
         $(#[$doc])*
@@ -51,6 +56,10 @@ counters! {
         RecoveryUs = "recovery_us",
         /// Packets that the kernel's interface under a port had received before this pipeline's first packet, plus one; 0: unknown.
         LinkBase = "device_link_base",
+        /// The port's link, where the driver tells: [`LINK_DOWN`], [`LINK_UP`]; 0: unknown.
+        LinkUp = "device_link",
+        /// Its speed, megabits per second; 0: unknown.
+        LinkMbps = "device_link_mbps",
     }
 }
 
@@ -135,6 +144,12 @@ counters! {
         LinkRefused = "link_refused",
         /// Copies of each reply that are made between tx and the device because that would give its buffer back late.
         CopiesForDevice = "copies_for_device",
+        /// Frames that the device took and could not send, as its driver tells.
+        DeviceErrors = "device_send_errors",
+        /// The port's link, where the driver tells: [`LINK_DOWN`], [`LINK_UP`]; 0: unknown.
+        LinkUp = "device_link",
+        /// Its speed, megabits per second; 0: unknown.
+        LinkMbps = "device_link_mbps",
     }
 }
 

@@ -21,5 +21,6 @@ pub use drivers::drivers;
 pub use error::PortError;
 pub use ethernet::stored as stored_link;
 pub use port::{
-    Datagram, DeviceCounts, Reaped, Received, Refound, Route, RxPort, SendOutcome, Sent, Standing, StartTimes, TxPort,
+    Datagram, DeviceCounts, LinkState, Reaped, Received, Refound, Route, RxPort, SendOutcome, Sent, Standing,
+    StartTimes, TxPort,
 };

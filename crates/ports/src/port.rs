@@ -81,6 +81,15 @@ pub struct DeviceCounts {
     pub lost: u64,
 }
 
+/// A device's link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkState {
+    /// Whether there is one.
+    pub is_up: bool,
+    /// Megabits per second; 0: unknown.
+    pub speed_mbps: u32,
+}
+
 /// How long a port took to come up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StartTimes {
@@ -164,6 +173,16 @@ pub trait RxPort {
     /// What the device counts by itself. Not for each packet: it may ask the device.
     fn device_counts(&mut self) -> Option<DeviceCounts> {
         None
+    }
+
+    /// The device's link, where the driver knows. Not for each packet: it may ask the device.
+    fn link_state(&self) -> Option<LinkState> {
+        None
+    }
+
+    /// Whether the device has not been started yet, for want of buffers: it is when there are enough, and takes the stage's rights.
+    fn is_starting(&self) -> bool {
+        false
     }
 
     /// How long it took to come up.
@@ -307,6 +326,17 @@ pub trait TxPort {
 
     /// Becomes writable when there is room again.
     fn writable(&self) -> BorrowedFd<'_>;
+
+    /// Frames that the device took and could not send, since the port was opened, where it tells. Not for each packet: it may ask
+    /// the device.
+    fn device_errors(&mut self) -> Option<u64> {
+        None
+    }
+
+    /// The device's link, where the driver knows. Not for each packet either.
+    fn link_state(&self) -> Option<LinkState> {
+        None
+    }
 
     /// The hardware address that frames must come from, where it is not the one that the request was sent to.
     fn link_address(&self) -> Option<[u8; 6]> {

@@ -1,10 +1,10 @@
 //! What a driver's device says of itself, in the stage's page.
 
 use crate::books::Books;
-use arena::counters::RxCounter;
+use arena::counters::{LINK_DOWN, LINK_UP, RxCounter};
 use arena::page::StagePage;
 use arena::sync::Ordering;
-use ports::{DeviceCounts, RxPort};
+use ports::{DeviceCounts, LinkState, RxPort};
 
 /// How often a device is asked: it may take a while to answer.
 const PERIOD_NS: u64 = 100_000_000;
@@ -14,6 +14,8 @@ const PERIOD_NS: u64 = 100_000_000;
 pub(crate) struct DeviceBooks {
     before: DeviceCounts,
     due_ns: u64,
+    /// The device is this incarnation's alone: its counts begin at zero, and [`DeviceBooks::ask`] adds them up.
+    own: bool,
 }
 
 const CELLS: [RxCounter; 4] =
@@ -23,7 +25,15 @@ impl DeviceBooks {
     /// What the predecessors counted.
     pub(crate) fn new(page: &StagePage) -> Self {
         let [missed, errors, no_mbuf, lost] = CELLS.map(|cell| page.counter(cell as usize));
-        Self { before: DeviceCounts { missed, errors, no_mbuf, lost }, due_ns: 0 }
+        Self { before: DeviceCounts { missed, errors, no_mbuf, lost }, due_ns: 0, own: false }
+    }
+
+    /// What the kernel or the device dropped. A socket outlives its stage, and counts on.
+    pub(crate) fn count_dropped(&self, page: &StagePage, port: &mut dyn RxPort) {
+        if !self.own {
+            let before = page.counter(RxCounter::KernelDropped as usize);
+            set(page, RxCounter::KernelDropped, before.max(port.dropped()));
+        }
     }
 
     /// Notes how long the port took to come up.
@@ -43,7 +53,12 @@ impl DeviceBooks {
         if let Some(notice) = port.take_notice() {
             eprintln!("flumeway-rx-gateway: {notice}");
         }
+        if let Some(LinkState { is_up, speed_mbps }) = port.link_state() {
+            set(page, RxCounter::LinkUp, if is_up { LINK_UP } else { LINK_DOWN });
+            set(page, RxCounter::LinkMbps, speed_mbps.into());
+        }
         let Some(now) = port.device_counts() else { return };
+        self.own = true;
         let before = &self.before;
         let sums = [
             before.missed.wrapping_add(now.missed),
@@ -54,6 +69,7 @@ impl DeviceBooks {
         for (cell, sum) in CELLS.into_iter().zip(sums) {
             set(page, cell, sum);
         }
+        set(page, RxCounter::KernelDropped, sums[0].wrapping_add(sums[1]));
     }
 }
 

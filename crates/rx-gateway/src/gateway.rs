@@ -396,9 +396,7 @@ impl Live {
         }
         if n > 0 {
             cx.page.add(RxCounter::Receives as usize, 1);
-            let dropped = self.port.dropped();
-            let counter = &cx.page.counters[RxCounter::KernelDropped as usize];
-            counter.store(counter.load(Ordering::Relaxed).max(dropped), Ordering::Relaxed);
+            self.device.count_dropped(cx.page, &mut *self.port);
             cx.page.add(RxCounter::DeviceFaults as usize, self.port.take_faults());
             cx.page.counters[RxCounter::StreamsEvicted as usize].store(self.streams.evicted, Ordering::Relaxed);
         }
@@ -467,6 +465,10 @@ impl Stage for RxGateway {
             live.flush(cx);
         }
         Ok(true)
+    }
+
+    fn needs_rights(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.port.is_starting())
     }
 
     fn reload(&mut self, pipeline: &Pipeline) {

@@ -44,6 +44,11 @@ pub trait Stage {
     /// Finishes what is in hand and takes no more; true when everything is committed.
     fn drain(&mut self, cx: &mut Context) -> Result<bool, Stop>;
 
+    /// Whether the stage has something to open yet that takes the rights that the supervisor left it.
+    fn needs_rights(&self) -> bool {
+        false
+    }
+
     /// Takes over what may change while running.
     fn reload(&mut self, pipeline: &Pipeline);
 
@@ -133,9 +138,10 @@ fn live<S: Stage>(kind: StageKind, prepare: impl FnOnce(&Pipeline, &Attached) ->
         waiter,
         orphaned_ns: None,
         misled_ns: None,
+        has_rights: true,
     };
     let ended = stage.activate(&mut cx).and_then(|()| {
-        give_up_rights();
+        life.give_up_rights(&stage);
         // Before the first turn, which may be long: the supervisor compares it with the words.
         say_what_it_holds(&stage, page);
         page.first_work_ns.store(now_ns(), Ordering::Release);
@@ -162,6 +168,8 @@ struct Life {
     orphaned_ns: Option<u64>,
     /// Since when the control word has said what cannot be.
     misled_ns: Option<u64>,
+    /// The stage's device may not be started yet.
+    has_rights: bool,
 }
 
 impl Life {
@@ -189,6 +197,9 @@ impl Life {
                 self.reload(stage, cx);
             }
             let done = stage.poll(cx)?;
+            if self.has_rights {
+                self.give_up_rights(stage);
+            }
             say_what_it_holds(stage, cx.page);
             if done > 0 {
                 self.waiter.busy();
@@ -207,6 +218,14 @@ impl Life {
                 // Its closed socket is always "readable": without this pause the loop would spin.
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
+        }
+    }
+
+    /// Gives rights up as soon as the stage needs them no more.
+    fn give_up_rights(&mut self, stage: &dyn Stage) {
+        if !stage.needs_rights() {
+            self.has_rights = false;
+            give_up_rights();
         }
     }
 

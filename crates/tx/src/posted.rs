@@ -3,23 +3,49 @@
 use crate::reply::Reply;
 use crate::stage::{BATCH, Live};
 use ::stage::{Context, Stop};
-use arena::counters::TxCounter;
+use arena::counters::{LINK_DOWN, LINK_UP, TxCounter};
 use arena::descriptor::{Fate, FateKind};
 use arena::now_ns;
-use ports::{Reaped, SendOutcome, TxPort};
+use arena::page::StagePage;
+use arena::sync::Ordering;
+use ports::{LinkState, Reaped, SendOutcome, TxPort};
+
+/// How often a device is asked: it may take a while to answer.
+const PERIOD_NS: u64 = 100_000_000;
 
 /// A driver of links, and what it has of ours.
 pub(crate) struct Device {
     pub(crate) port: Box<dyn TxPort>,
+    /// What predecessors' ports could not send.
+    errors_before: u64,
+    /// When the device is asked next, CLOCK_MONOTONIC ns.
+    due_ns: u64,
     /// By the head's index.
     posted: Vec<Option<Reply>>,
     reaped: Vec<Reaped>,
 }
 
 impl Device {
-    pub(crate) fn new(port: Box<dyn TxPort>, buffers: u32) -> Self {
+    pub(crate) fn new(port: Box<dyn TxPort>, page: &StagePage, buffers: u32) -> Self {
         let posted = (0..buffers).map(|_| None).collect();
-        Self { port, posted, reaped: Vec::with_capacity(BATCH) }
+        let errors_before = page.counter(TxCounter::DeviceErrors as usize);
+        Self { port, errors_before, due_ns: 0, posted, reaped: Vec::with_capacity(BATCH) }
+    }
+
+    /// Asks the device about itself, if it is time to.
+    pub(crate) fn ask(&mut self, page: &StagePage, now_ns: u64) {
+        if now_ns < self.due_ns {
+            return;
+        }
+        self.due_ns = now_ns + PERIOD_NS;
+        let set = |cell: TxCounter, value| page.counters[cell as usize].store(value, Ordering::Relaxed);
+        if let Some(errors) = self.port.device_errors() {
+            set(TxCounter::DeviceErrors, self.errors_before.wrapping_add(errors));
+        }
+        if let Some(LinkState { is_up, speed_mbps }) = self.port.link_state() {
+            set(TxCounter::LinkUp, if is_up { LINK_UP } else { LINK_DOWN });
+            set(TxCounter::LinkMbps, speed_mbps.into());
+        }
     }
 }
 

@@ -124,7 +124,7 @@ impl Tx {
                 set(TxCounter::CopiesForDevice, times.copies);
             }
         }
-        live.device = device.map(|port| Device::new(port, cx.arena.geometry().buffers));
+        live.device = device.map(|port| Device::new(port, cx.page, cx.arena.geometry().buffers));
         cx.page.note(cx.now_ns, Event::Recovered, live.again.len() as u32);
         self.live = Some(live);
         Ok(())
@@ -414,6 +414,9 @@ impl Stage for Tx {
         done += live.reap(cx)?;
         live.hand = hand;
         live.flush(cx);
+        if let Some(device) = &mut live.device {
+            device.ask(cx.page, cx.now_ns);
+        }
         Ok(done)
     }
 

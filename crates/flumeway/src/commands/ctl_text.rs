@@ -58,7 +58,8 @@ fn ingress(answer: &Value) -> String {
     lines.extend(reasons.iter().map(|reason| format!("  because {reason}")));
     for port in list(&answer["ports"]) {
         let copies = port["driver_copies"].as_u64().map_or_else(|| "?".to_owned(), |copies| copies.to_string());
-        let link = port["link"].as_str().map(|link| format!(", link {link}")).unwrap_or_default();
+        let speed = port["link_mbps"].as_u64().map(|mbps| format!(" at {mbps} Mbit/s")).unwrap_or_default();
+        let link = port["link"].as_str().map(|link| format!(", link {link}{speed}")).unwrap_or_default();
         let counted = port["counters"].as_object().map(pairs).unwrap_or_default();
         let (process, device) = (cell(&port["process"]), cell(&port["device"]));
         lines.push(format!("port {device} of {process}: {copies} copies by its driver{link}; {counted}"));

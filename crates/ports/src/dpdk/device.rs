@@ -1,9 +1,10 @@
 //! A port and its device: found, asked, configured, taken away.
 
 use super::ffi::{self, Port, PortConfig, PortInfo};
-use super::names::{is_pci, look_at, short_name};
+use super::names::{frames_of, is_pci, look_at, short_name};
 use super::sockets;
 use super::{DpdkError, Eal};
+use crate::LinkState;
 use crate::af_xdp::MAX_MTU;
 use std::ffi::CString;
 
@@ -40,13 +41,31 @@ pub struct DeviceInfo {
     pub copies: bool,
 }
 
-/// A port's link.
+/// Ethernet header and two tags around an IP packet.
+const AROUND: u16 = 14 + 2 * 4;
+/// What a buffer of the arena holds behind mbuf, headroom and what `rx` puts between them.
+const BUFFER_ROOM: u16 = 3754;
+/// What the kernel keeps before a frame in a buffer of `net_af_xdp` (`XDP_PACKET_HEADROOM` in include/uapi/linux/bpf.h).
+const XDP_HEADROOM: u16 = 256;
+
+/// Largest MTUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LinkState {
-    /// Whether there is one.
-    pub is_up: bool,
-    /// Megabits per second; 0 or `u32::MAX`: unknown.
-    pub speed_mbps: u32,
+struct Limits {
+    /// That the library takes. What does not say adds 18 bytes to it (`eth_dev_get_overhead_len` in lib/ethdev).
+    library: u16,
+    /// Whose frames fit a buffer, and the driver's ring.
+    buffer: u16,
+}
+
+impl Limits {
+    fn of(info: &PortInfo, device: &str) -> Self {
+        let by_frame = info.max_rx_frame.saturating_sub(18).min(u16::MAX.into()) as u16;
+        let library = if info.max_mtu == u16::MAX { by_frame } else { info.max_mtu };
+        // The kernel's header takes 66 bytes of a frame of the ring (`tpacket_rcv` in net/packet/af_packet.c), the link's 14.
+        let in_ring = frames_of(device).map_or(u16::MAX, |frames| frames.frame.saturating_sub(66 + 14) as u16);
+        let room = if device.starts_with("net_af_xdp") { BUFFER_ROOM - XDP_HEADROOM } else { BUFFER_ROOM };
+        Self { library, buffer: in_ring.min(room - AROUND).min(MAX_MTU as u16) }
+    }
 }
 
 /// A device of this process. Taken away when dropped.
@@ -153,24 +172,49 @@ impl Device {
             return Err(DpdkError::Queues { device: self.name.clone(), max: max_rx, want: config.rx_queues });
         }
         config.tx_queues = config.tx_queues.min(max_tx);
-        let now = self.run("reading the MTU", || port.mtu())?;
+        // The library does not ask the kernel about an interface that a virtual device stands on.
+        let known = Some(self.info.interface_mtu).filter(|mtu| *mtu != 0 && !self.does_dma());
+        let now = match known {
+            Some(mtu) => mtu,
+            None => self.run("reading the MTU", || port.mtu())?,
+        };
         let wanted = mtu.unwrap_or(now);
-        let (min, max) = (self.info.min_mtu, self.info.max_mtu.min(MAX_MTU as u16));
+        let limits = Limits::of(&self.info, &self.name);
+        // What stands on an interface takes what that takes, whatever the library says.
+        let max = if known == Some(wanted) { limits.buffer } else { limits.library.min(limits.buffer) };
+        let min = self.info.min_mtu;
         if !(min..=max).contains(&wanted) {
             return Err(DpdkError::Mtu { device: self.name.clone(), mtu: wanted, min, max });
         }
-        config.mtu = wanted;
+        config.mtu = wanted.min(limits.library);
         self.run("configuring", || port.configure(config))?;
         if wanted != now {
-            self.run("setting the MTU", || port.set_mtu(wanted))?;
+            port.set_mtu(wanted).map_err(|errno| DpdkError::MtuNotSet {
+                device: self.name.clone(),
+                mtu: wanted,
+                now,
+                reason: ffi::reason(errno),
+            })?;
         }
+        config.mtu = wanted;
         Ok(())
+    }
+
+    /// Whether frames of the MTU fit one buffer of the started port. It may use less of a buffer than there is.
+    pub fn check_scatter(&self, queues: u16, mtu: u16) -> Result<(), DpdkError> {
+        let whole = (0..queues).filter_map(|queue| self.port.scatters_from(queue)).min();
+        match whole.map(|bytes| bytes.saturating_sub(AROUND.into()).min(u16::MAX.into()) as u16) {
+            Some(max) if mtu > max => {
+                Err(DpdkError::Mtu { device: self.name.clone(), mtu, min: self.info.min_mtu, max })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The link as it is now.
     pub fn link(&self) -> Option<LinkState> {
-        let info = self.port.info().ok().filter(|_| !self.removed)?;
-        Some(LinkState { is_up: info.link_up, speed_mbps: info.speed_mbps })
+        let (is_up, speed_mbps) = Some(self.port).filter(|_| !self.removed)?.link()?;
+        Some(LinkState { is_up, speed_mbps })
     }
 
     pub fn is_removed(&self) -> bool {
@@ -226,5 +270,24 @@ fn not_probed(name: &str, errno: i32, log: String) -> DpdkError {
         (true, _) => DpdkError::InUse { device, log },
         (_, true) => DpdkError::NoVirtualDevice { device },
         _ => DpdkError::Probe { device, reason: ffi::reason(errno), log },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_mtu_is_bounded_by_the_library_by_the_ring_and_by_a_buffer() {
+        let of = |max_mtu, max_rx_frame, device: &str| {
+            let info = PortInfo { max_mtu, max_rx_frame, ..PortInfo::default() };
+            let Limits { library, buffer } = Limits::of(&info, device);
+            (library, buffer)
+        };
+        assert_eq!(of(u16::MAX, 1518, "net_af_packet0,iface=a"), (1500, 1968));
+        assert_eq!(of(u16::MAX, 1518, "net_af_packet0,iface=a,blocksz=28672,framesz=3584"), (1500, 3504));
+        assert_eq!(of(u16::MAX, u32::MAX, "net_null0"), (u16::MAX, 3626));
+        assert_eq!(of(3_520, 3_538, "net_af_xdp0,iface=a"), (3_520, 3_476));
+        assert_eq!(of(9_000, 9_022, "0000:00:05.0"), (9_000, 3_626));
     }
 }

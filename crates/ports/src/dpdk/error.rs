@@ -137,7 +137,10 @@ pub enum DpdkError {
         want: u16,
     },
     /// Packets would not fit.
-    #[error("dpdk: {device} takes an MTU of {min} to {max} bytes here, and {mtu} is set; correct [dpdk] mtu")]
+    #[error(
+        "dpdk: {device} takes an MTU of {min} to {max} bytes here, and {mtu} is set; correct [dpdk] mtu, or with mtu = \"auto\" that of \
+         the interface below"
+    )]
     Mtu {
         /// The device.
         device: String,
@@ -147,6 +150,21 @@ pub enum DpdkError {
         min: u16,
         /// Largest that the device takes and a buffer holds.
         max: u16,
+    },
+    /// The MTU stays as it is.
+    #[error(
+        "dpdk: the MTU of {device} is {now} and cannot be made {mtu}: {reason}; set it beforehand (ip link set dev … mtu {mtu}), or \
+         write [dpdk] mtu = \"auto\""
+    )]
+    MtuNotSet {
+        /// The device.
+        device: String,
+        /// The MTU that is wanted.
+        mtu: u16,
+        /// The MTU that it has.
+        now: u16,
+        /// The error number's text.
+        reason: String,
     },
     /// A ring of `net_af_packet` that driver and kernel would see differently, or whose frames do not fit.
     #[error(

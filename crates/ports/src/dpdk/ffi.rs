@@ -168,6 +168,20 @@ impl Port {
         Ok(info)
     }
 
+    /// Whether the link is up, and its speed in megabits per second; 0: unknown.
+    pub(super) fn link(self) -> Option<(bool, u32)> {
+        let (mut is_up, mut speed_mbps) = (false, 0);
+        // SAFETY: places for a truth value and a number.
+        let rc = unsafe { sys::fw_port_link(self.0, &raw mut is_up, &raw mut speed_mbps) };
+        (rc == 0).then_some((is_up, speed_mbps))
+    }
+
+    /// Bytes from which on a queue of the started port may spread a frame over several buffers, if it does.
+    pub(super) fn scatters_from(self, queue: u16) -> Option<u32> {
+        // SAFETY: takes numbers.
+        Some(unsafe { sys::fw_rx_scatters_from(self.0, queue) }).filter(|bytes| *bytes != 0)
+    }
+
     pub(super) fn statistics(self) -> Option<PortStats> {
         let mut stats = PortStats::default();
         // SAFETY: a place for the structure.

@@ -27,7 +27,7 @@ mod statistics;
 mod tx;
 
 pub use access::{Classifier, FlowReport, FlowRules};
-pub use device::{DeviceInfo, LinkState, remove_forgotten};
+pub use device::{DeviceInfo, remove_forgotten};
 pub use eal::{Eal, EalOptions, Versions, versions};
 pub use error::DpdkError;
 pub use idle::Idle;

@@ -11,7 +11,7 @@ use super::memory::Packets;
 use super::statistics::{PortStatistics, Statistics, interface_received};
 use super::{DeviceInfo, DpdkError, Eal, FlowReport, FlowRules, Idle};
 use crate::ethernet::{Recipient, Seen, look_alone};
-use crate::{DeviceCounts, PortError, Received, Refound, RxPort, Standing, StartTimes};
+use crate::{DeviceCounts, LinkState, PortError, Received, Refound, RxPort, Standing, StartTimes};
 use acl::{AclAction, AclRule};
 use arena::descriptor::{DataRange, Table};
 use arena::device::Posted;
@@ -21,7 +21,7 @@ use std::ffi::CString;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Between a buffer's mbuf and its headroom: with it an untagged IPv4 datagram's payload begins at a multiple of 64 bytes.
 const PRIVATE_BYTES: u16 = 22;
@@ -31,6 +31,8 @@ const LEAST_BURST: usize = 4;
 const SPARE_BURSTS: u32 = 8;
 /// Entries of the send queues that the port has and nobody uses: drivers want some.
 const TX_DESCRIPTORS: u16 = 64;
+/// After a start that failed.
+const BETWEEN_STARTS: Duration = Duration::from_millis(10);
 /// Whose word a buffer has that is in the pool or in any queue of the port.
 const DEVICE: OwnerId = OwnerId::device_rx(0);
 
@@ -59,6 +61,8 @@ pub struct Before {
     pub packets: u64,
     /// Packets counted as lost so far.
     pub lost: u64,
+    /// Packets that earlier incarnations' ports told of themselves: missed, or damaged.
+    pub told: u64,
 }
 
 /// How the receiving side works.
@@ -125,6 +129,8 @@ pub struct DpdkRx {
     closed: bool,
     /// Why the port did not start at the last offer.
     not_started: Option<DpdkError>,
+    /// And when it may be tried again.
+    try_again: Option<Instant>,
     next_queue: u16,
     /// Packets of the next call.
     burst: usize,
@@ -195,6 +201,7 @@ impl DpdkRx {
             hears_itself,
             closed: false,
             not_started: None,
+            try_again: None,
             next_queue: 0,
             burst: burst.min(LEAST_BURST),
             posted: 0,
@@ -277,6 +284,7 @@ impl DpdkRx {
         }
         let (port, device) = (self.device.port, &self.device);
         device.run("starting", || port.start())?;
+        device.check_scatter(self.config.rx_queues, self.config.mtu)?;
         if self.options.promiscuous {
             device.run("setting promiscuous mode", || port.promiscuous())?;
         }
@@ -300,26 +308,24 @@ impl DpdkRx {
             return;
         }
         let start = Instant::now();
+        if self.try_again.is_some_and(|after| start < after) {
+            return;
+        }
         match self.start() {
             Ok(()) => (self.started, self.not_started) = (true, None),
-            Err(error) => self.not_started = Some(error),
+            Err(error) => (self.not_started, self.try_again) = (Some(error), Some(Instant::now() + BETWEEN_STARTS)),
         }
         self.start_us += start.elapsed().as_micros() as u64;
     }
 
-    /// Whether the driver takes its queues' buffers all at once.
+    /// Whether the driver takes its queues' buffers all at once, as those of devices do: each entry of a ring has its buffer.
     fn needs_all(&self) -> bool {
-        self.info.driver == "net_af_xdp"
+        self.info.driver == "net_af_xdp" || self.info.dma
     }
 
     /// What the port is.
     pub fn info(&self) -> &DeviceInfo {
         &self.info
-    }
-
-    /// Whether the link is up, and how fast; `None` without a device.
-    pub fn link_state(&self) -> Option<super::LinkState> {
-        self.device.link()
     }
 
     /// What the port drops by itself.
@@ -395,7 +401,7 @@ fn is_from(buffer: &[u8], offset: u16, mac: [u8; 6]) -> bool {
 
 /// Whether a start that failed so fails again: the port was started, and cannot do what it must.
 fn is_final(error: &DpdkError) -> bool {
-    matches!(error, DpdkError::FlowRule { .. } | DpdkError::NoInterrupts { .. })
+    matches!(error, DpdkError::FlowRule { .. } | DpdkError::NoInterrupts { .. } | DpdkError::Mtu { .. })
 }
 
 /// Whether a frame is for one other station: a switch that does not know a port's address sends to all of its ports, and
@@ -410,7 +416,7 @@ fn is_for_another(bytes: &[u8], at: DataRange, own: [u8; 6]) -> bool {
 /// The base for later incarnations, and what was lost until now. Both are exact where the kernel counts what reached the port.
 fn books(received: Option<u64>, before: Before) -> (Option<u64>, u64) {
     let Some(received) = received else { return (None, 0) };
-    let known = before.packets.wrapping_add(before.lost);
+    let known = before.packets.wrapping_add(before.lost).wrapping_add(before.told);
     match before.link_base {
         Some(base) => (Some(base), received.saturating_sub(base).saturating_sub(known)),
         None => (Some(received.saturating_sub(known)), 0),
@@ -554,6 +560,14 @@ impl RxPort for DpdkRx {
     fn device_counts(&mut self) -> Option<DeviceCounts> {
         let s = self.statistics();
         Some(DeviceCounts { missed: s.missed, errors: s.receive_errors, no_mbuf: s.no_mbuf, lost: self.lost })
+    }
+
+    fn link_state(&self) -> Option<LinkState> {
+        self.device.link()
+    }
+
+    fn is_starting(&self) -> bool {
+        !self.started && !self.closed
     }
 
     fn start_times(&self) -> Option<StartTimes> {

@@ -10,7 +10,7 @@ use super::rx::pool_name;
 use super::statistics::{PortStatistics, Statistics};
 use super::{DeviceInfo, DpdkError, Eal};
 use crate::udp::MAX_DATAGRAM;
-use crate::{Datagram, PortError, Reaped, Route, SendOutcome, Sent, StartTimes, TxPort};
+use crate::{Datagram, LinkState, PortError, Reaped, Route, SendOutcome, Sent, StartTimes, TxPort};
 use arena::descriptor::{DataRange, Descriptor, Table};
 use arena::device::Posted;
 use arena::killpoint::{KillPoint, reach};
@@ -35,6 +35,8 @@ const COPIES_LEAVE: std::time::Duration = std::time::Duration::from_millis(20);
 const COPY_MTU: u16 = 3500;
 /// Ethernet header and two tags around an IP packet.
 const AROUND: usize = 14 + 2 * 4;
+/// Drivers that have done with a frame when they have taken it.
+const FREES_AT_ONCE: [&str; 4] = ["net_af_packet", "net_af_xdp", "net_null", "net_tap"];
 /// IPv4 and UDP headers; IPv6 and UDP headers.
 const HEADERS: [u16; 2] = [20 + 8, 40 + 8];
 
@@ -100,7 +102,7 @@ impl DpdkTx {
         };
         // Without that, many drivers look for what has been sent when the queue is nearly full: heads would wait there for hours.
         let cleans_up = device.port.clean_up(QUEUE);
-        let copies = device.does_dma() && !cleans_up;
+        let copies = !cleans_up && !FREES_AT_ONCE.contains(&device.driver().as_str());
         if copies {
             sender.copy_to(&plain);
             config.mtu = config.mtu.min(COPY_MTU);
@@ -156,7 +158,10 @@ impl DpdkTx {
 
     fn start(device: &Device, options: &TxOptions, plain: &PlainPool) -> Result<(), DpdkError> {
         let port = device.port;
-        let (rx, tx) = device.run("asking for descriptors", || port.adjust(RX_DESCRIPTORS, options.descriptors))?;
+        // `net_af_xdp` makes its send queue as long as its receive queue (`xsk_configure` in drivers/net/af_xdp).
+        let paired = device.driver() == "net_af_xdp";
+        let wanted = if paired { RX_DESCRIPTORS.max(options.descriptors) } else { RX_DESCRIPTORS };
+        let (rx, tx) = device.run("asking for descriptors", || port.adjust(wanted, options.descriptors))?;
         device.set_up_queues(|| {
             port.rx_queue_plain(0, rx, plain)?;
             port.tx_queue(QUEUE, tx)
@@ -169,14 +174,9 @@ impl DpdkTx {
         &self.info
     }
 
-    /// Whether the link is up, and how fast.
-    pub fn link_state(&self) -> Option<super::LinkState> {
-        self.device.link()
-    }
-
     /// What the port counts.
     pub fn statistics(&mut self) -> PortStatistics {
-        self.statistics.get(self.device.port)
+        if self.device.is_removed() { self.statistics.last() } else { self.statistics.get(self.device.port) }
     }
 
     /// Heads whose word is the device's: the device was reset when the port was opened. `unconfirmed`: those whose last datagram
@@ -306,6 +306,14 @@ impl TxPort for DpdkTx {
 
     fn writable(&self) -> BorrowedFd<'_> {
         self.ready.as_fd()
+    }
+
+    fn device_errors(&mut self) -> Option<u64> {
+        Some(self.statistics().send_errors)
+    }
+
+    fn link_state(&self) -> Option<LinkState> {
+        self.device.link()
     }
 
     fn link_address(&self) -> Option<[u8; 6]> {

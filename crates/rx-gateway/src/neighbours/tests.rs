@@ -5,15 +5,15 @@ mod world;
 
 use crate::RxGateway;
 use crate::poll_mode::Environment;
-use arena::counters::{RxCounter, Verdict};
+use arena::counters::{LINK_DOWN, LINK_UP, RxCounter, Verdict};
 use arena::descriptor::Role;
 use arena::reclaim::{Marks, reclaim};
 use arena::sync::Ordering;
 use arena::topology::{RX, RingKind, TX};
 use arena::{Arena, Held, Me, StageKind};
 use config::{AclAction, AclRule, Driver, Pipeline};
-use ports::{DeviceCounts, PortError, Received, Refound, RxPort, Standing, StartTimes};
-use stage::Context;
+use ports::{DeviceCounts, LinkState, PortError, Received, Refound, RxPort, Standing, StartTimes};
+use stage::{Context, Stage};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -42,6 +42,9 @@ struct Feed {
     /// Packets that the device has dropped by a rule and not told of.
     denied: Vec<(u16, u64)>,
     counts: DeviceCounts,
+    link: Option<LinkState>,
+    /// The device is not started.
+    is_starting: bool,
 }
 
 /// A port like that of a poll-mode driver.
@@ -118,6 +121,14 @@ impl RxPort for FakePort {
         let mut feed = self.feed.borrow_mut();
         let some = if all { feed.denied.len() } else { feed.denied.len().min(1) };
         feed.denied.drain(..some).for_each(|(rule, packets)| add(rule, packets));
+    }
+
+    fn link_state(&self) -> Option<LinkState> {
+        self.feed.borrow().link
+    }
+
+    fn is_starting(&self) -> bool {
+        self.feed.borrow().is_starting
     }
 
     fn device_counts(&mut self) -> Option<DeviceCounts> {
@@ -390,5 +401,21 @@ fn the_devices_counts_go_on_over_deaths() {
     rig.poll();
     let all = [RxCounter::DeviceMissed, RxCounter::DeviceErrors, RxCounter::DeviceNoMbuf, RxCounter::LostInDevice];
     assert_eq!(all.map(|c| counter(&rig, c)), [6, 6, 7, 10]);
+    assert_eq!(counter(&rig, RxCounter::KernelDropped), 12, "of both ports");
     assert_eq!([RxCounter::EalInitUs, RxCounter::PortStartUs].map(|c| counter(&rig, c)), [379_000, 1200]);
+}
+
+#[test]
+fn a_link_and_a_device_that_is_not_started_are_seen() {
+    let mut rig = Rig::new();
+    let shown = |rig: &Rig| [RxCounter::LinkUp, RxCounter::LinkMbps].map(|c| rig.cx.page.counter(c as usize));
+    rig.poll();
+    assert_eq!((shown(&rig), rig.stage.needs_rights()), ([0, 0], false));
+    for (is_up, cells) in [(true, [LINK_UP, 25_000]), (false, [LINK_DOWN, 25_000])] {
+        rig = rig.restart();
+        rig.feed.borrow_mut().link = Some(LinkState { is_up, speed_mbps: 25_000 });
+        rig.feed.borrow_mut().is_starting = is_up;
+        rig.poll();
+        assert_eq!((shown(&rig), rig.stage.needs_rights()), (cells, is_up));
+    }
 }

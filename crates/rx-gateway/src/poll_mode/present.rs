@@ -78,6 +78,7 @@ pub(crate) fn open(pipeline: &Pipeline, environment: &Environment, cx: &mut Cont
             link_base: base.checked_sub(1),
             packets,
             lost: cx.page.counter(RxCounter::LostInDevice as usize),
+            told: [RxCounter::DeviceMissed, RxCounter::DeviceErrors].map(|c| cx.page.counter(c as usize)).iter().sum(),
         },
     };
     let port = DpdkRx::open(eal, &options, &cx.arena, cx.me).map_err(|e| refused(&e))?;

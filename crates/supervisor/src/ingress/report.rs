@@ -1,7 +1,7 @@
 //! Driver, device, filter and access list as the status shows them.
 
 use super::{Ingress, af_xdp as filter};
-use arena::counters::{RxCounter, TxCounter};
+use arena::counters::{LINK_UP, RxCounter, TxCounter};
 use arena::gateway::ACL_CELLS;
 use arena::sync::Ordering;
 use arena::topology::TX;
@@ -47,12 +47,13 @@ impl Ingress {
 }
 
 /// What stages count of their ports; those that a release has are shown.
-const COUNTERS: [&str; 7] = [
+const COUNTERS: [&str; 8] = [
     "device_missed",
     "device_errors",
     "device_no_mbuf",
     "lost_in_device",
     "sent_unconfirmed",
+    "device_send_errors",
     "eal_init_us",
     "port_start_us",
 ];
@@ -66,14 +67,21 @@ fn ports(pipeline: &Pipeline, arena: &Arena) -> Option<Vec<Value>> {
         let page = arena.page(id);
         let shown = names.iter().filter(|(_, name)| COUNTERS.contains(name));
         let counted = shown.filter_map(|(cell, name)| Some(((*name).to_owned(), json!(page?.counter(*cell)))));
-        // What a driver of PCI sees of its link, its process alone knows.
-        let link = device.kernel_interface().map(|name| {
-            let is_up = Interface::find(name).is_ok_and(|interface| interface.is_up);
-            if is_up { "up" } else { "down" }
-        });
+        let word = |is_up: bool| if is_up { "up" } else { "down" };
+        let told = |of: &str| {
+            let cell = names.iter().find(|(_, name)| *name == of).map(|(cell, _)| *cell);
+            page.zip(cell).map(|(page, cell)| page.counter(cell)).filter(|value| *value != 0)
+        };
+        // What a driver of PCI sees of its link, its process tells.
+        let link = match device.kernel_interface() {
+            Some(name) => Some(word(Interface::find(name).is_ok_and(|interface| interface.is_up))),
+            None => told("device_link").map(|link| word(link == LINK_UP)),
+        };
+        let speed_mbps = told("device_link_mbps").filter(|_| device.kernel_interface().is_none());
         json!({
             "process": arena.geometry().instance(id).map(|instance| instance.name(arena.geometry().gateways)),
-            "device": device, "driver_copies": copies, "link": link, "counters": counted.collect::<Map<_, _>>(),
+            "device": device, "driver_copies": copies, "link": link, "link_mbps": speed_mbps,
+            "counters": counted.collect::<Map<_, _>>(),
         })
     };
     let gateways = arena.geometry().gateway_ids().zip(&pipeline.dpdk.rx);
@@ -88,6 +96,7 @@ fn ports(pipeline: &Pipeline, arena: &Arena) -> Option<Vec<Value>> {
 mod tests {
     use super::*;
     use crate::testing::arena;
+    use arena::counters::LINK_DOWN;
 
     #[test]
     fn ports_are_shown_with_their_processes() {
@@ -96,10 +105,21 @@ mod tests {
         pipeline.dpdk.tx = DpdkDevice::parse("0000:3b:00.0");
         assert_eq!(ports(&pipeline, &arena()), None);
         pipeline.ingress.driver = Driver::Dpdk;
-        let shown = ports(&pipeline, &arena()).expect("ports");
+        let arena = arena();
+        let shown = ports(&pipeline, &arena).expect("ports");
         let of = |n: usize| ["process", "device", "driver_copies", "link"].map(|key| shown[n][key].clone());
         assert_eq!(of(0), [json!("rx-gateway"), json!("net_af_packet0,iface=lo"), json!(1), json!("up")]);
         assert_eq!(of(1), [json!("tx"), json!("0000:3b:00.0"), json!(0), Value::Null]);
         assert!(shown[0]["counters"].is_object());
+        let page = arena.page(TX).expect("a page");
+        for (link, mbps, seen) in
+            [(LINK_UP, 10_000, (json!("up"), json!(10_000))), (LINK_DOWN, 0, (json!("down"), Value::Null))]
+        {
+            let told = [(TxCounter::LinkUp, link), (TxCounter::LinkMbps, mbps), (TxCounter::DeviceErrors, 3)];
+            told.map(|(cell, value)| page.counters[cell as usize].store(value, Ordering::Relaxed));
+            let shown = ports(&pipeline, &arena).expect("ports");
+            assert_eq!((shown[1]["link"].clone(), shown[1]["link_mbps"].clone()), seen);
+            assert_eq!(shown[1]["counters"]["device_send_errors"], 3);
+        }
     }
 }

@@ -5,7 +5,7 @@ mod world;
 
 use crate::Tx;
 use ::stage::{Context, Stage};
-use arena::counters::TxCounter;
+use arena::counters::{LINK_UP, TxCounter};
 use arena::descriptor::{DataRange, Fate, FateKind, Table};
 use arena::device::Posted;
 use arena::frame::make_answer;
@@ -14,7 +14,7 @@ use arena::reclaim::{Marks, reclaim};
 use arena::record::Place;
 use arena::topology::{RX, RingKind, TX};
 use arena::{Held, Me, OwnerId, StageKind};
-use ports::{Datagram, PortError, Reaped, Route, SendOutcome, Sent, TxPort};
+use ports::{Datagram, LinkState, PortError, Reaped, Route, SendOutcome, Sent, TxPort};
 use std::cell::RefCell;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -40,6 +40,7 @@ struct Seen {
     is_stuck: bool,
     /// How often the port was given up.
     withdrawn: u32,
+    errors: u64,
 }
 
 /// A port like that of a poll-mode driver.
@@ -121,6 +122,14 @@ impl TxPort for FakePort {
 
     fn writable(&self) -> BorrowedFd<'_> {
         self.never.as_fd()
+    }
+
+    fn device_errors(&mut self) -> Option<u64> {
+        Some(self.seen.borrow().errors)
+    }
+
+    fn link_state(&self) -> Option<LinkState> {
+        Some(LinkState { is_up: true, speed_mbps: 40_000 })
     }
 
     fn link_address(&self) -> Option<[u8; 6]> {
@@ -273,6 +282,18 @@ fn a_device_is_given_up_when_it_has_sent_everything() {
     rig.seen.borrow_mut().is_stuck = false;
     assert!(rig.stage.drain(&mut rig.cx).expect("drained"));
     assert_eq!((rig.seen.borrow().withdrawn, rig.came_home()), (1, vec![5]));
+}
+
+#[test]
+fn what_a_device_tells_of_itself_is_shown() {
+    let mut rig = Rig::new(true);
+    rig.seen.borrow_mut().errors = 4;
+    rig.poll();
+    rig = rig.restart();
+    rig.seen.borrow_mut().errors = 1;
+    rig.poll();
+    let cells = [TxCounter::DeviceErrors, TxCounter::LinkUp, TxCounter::LinkMbps];
+    assert_eq!(cells.map(|cell| rig.count(cell)), [5, LINK_UP, 40_000], "errors of both ports");
 }
 
 #[test]

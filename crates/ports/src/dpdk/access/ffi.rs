@@ -87,16 +87,18 @@ impl Flow {
         (unsafe { sys::fw_flow_hits(self.1.number(), self.0.as_ptr(), &raw mut hits) } == 0).then_some(hits)
     }
 
-    /// Takes the rule away. `false`: the port keeps it.
-    pub(super) fn destroy(self) -> bool {
-        // SAFETY: as above; the handle ends here.
-        unsafe { sys::fw_flow_destroy(self.1.number(), self.0.as_ptr()) == 0 }
+    /// Takes the rule away. An error: the port keeps it.
+    pub(super) fn destroy(self) -> Result<(), Self> {
+        // SAFETY: as above; the handle ends here, unless the rule is still there.
+        let rc = unsafe { sys::fw_flow_destroy(self.1.number(), self.0.as_ptr()) };
+        if rc == 0 { Ok(()) } else { Err(self) }
     }
 }
 
-/// Takes all rules of a port away. Their handles mean nothing any more, so they are consumed.
-pub(super) fn flush(port: Port, flows: Vec<Flow>) -> bool {
-    drop(flows);
+/// Takes all rules of a port away. Their handles mean nothing any more then, so they are consumed; the port keeps those that are left.
+pub(super) fn flush(port: Port, flows: &mut Vec<Flow>) {
     // SAFETY: takes a number.
-    unsafe { sys::fw_flow_flush(port.number()) == 0 }
+    if unsafe { sys::fw_flow_flush(port.number()) } == 0 {
+        flows.clear();
+    }
 }

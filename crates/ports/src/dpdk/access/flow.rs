@@ -40,6 +40,8 @@ pub struct FlowReport {
     pub counted: bool,
     /// The first that it has not taken, from 0, and its words.
     pub refused: Option<(u16, String)>,
+    /// Rules of an earlier list that it does not give up.
+    pub kept: usize,
 }
 
 impl fmt::Display for FlowReport {
@@ -47,6 +49,13 @@ impl fmt::Display for FlowReport {
         write!(f, "the port drops by {} of the {} rules that begin the access list", self.taken, self.rules)?;
         if let Some((rule, words)) = &self.refused {
             write!(f, "; rx-gateway applies rule {} and what else is left: {words}", rule + 1)?;
+        }
+        if self.kept > 0 {
+            let kept = self.kept;
+            write!(
+                f,
+                "; it keeps {kept} of an earlier list and drops by them: flumeway ctl restart rx-gateway ends that"
+            )?;
         }
         if self.taken > 0 && !self.counted {
             write!(f, "; it does not tell how many packets: `ctl acl show` counts those that reach rx-gateway")?;
@@ -76,6 +85,8 @@ struct Taken {
 #[derive(Debug, Default)]
 pub(super) struct Flows {
     taken: Vec<Taken>,
+    /// Rules of earlier lists that the port did not give up. It is asked again with each list.
+    kept: Vec<Flow>,
     report: FlowReport,
     /// The one to ask next.
     next: usize,
@@ -87,7 +98,7 @@ impl Flows {
         self.clear(port);
         let demands = demands(rules, us);
         let mut refused: Vec<Demand> = Vec::new();
-        let mut report = FlowReport { counted: true, ..FlowReport::default() };
+        let mut report = FlowReport { counted: true, kept: self.kept.len(), ..FlowReport::default() };
         for of_rule in demands.chunk_by(|a, b| a.wanted.number == b.wanted.number) {
             report.rules += 1;
             let before = refused.len();
@@ -124,15 +135,12 @@ impl Flows {
 
     /// Takes the rules away.
     pub fn clear(&mut self, port: Port) {
-        let mut kept = Vec::new();
-        for taken in self.taken.drain(..).rev() {
-            if !taken.flow.destroy() {
-                kept.push(taken.demand);
-            }
-        }
+        let taken = self.taken.drain(..).rev().map(|taken| taken.flow);
+        let all: Vec<Flow> = taken.chain(std::mem::take(&mut self.kept)).collect();
+        self.kept.extend(all.into_iter().filter_map(|flow| flow.destroy().err()));
         // A port that keeps a rule may still lose all.
-        if !kept.is_empty() {
-            ffi::flush(port, Vec::new());
+        if !self.kept.is_empty() {
+            ffi::flush(port, &mut self.kept);
         }
         (self.report, self.next) = (FlowReport::default(), 0);
     }
@@ -158,7 +166,7 @@ impl Flows {
 impl FlowReport {
     /// Whether there is nothing to tell.
     pub(super) fn is_whole(&self) -> bool {
-        self.refused.is_none() && self.counted
+        self.refused.is_none() && self.counted && self.kept == 0
     }
 
     /// An error if the port must take everything.
@@ -323,7 +331,8 @@ mod tests {
 
     #[test]
     fn a_report_says_what_is_not_the_ports() {
-        let mut report = FlowReport { rules: 3, taken: 1, counted: false, refused: Some((1, "no ranges".to_owned())) };
+        let mut report =
+            FlowReport { rules: 3, taken: 1, refused: Some((1, "no ranges".to_owned())), ..FlowReport::default() };
         let text = report.to_string();
         assert!(text.contains("1 of the 3 rules") && text.contains("rule 2") && text.contains("no ranges"), "{text}");
         assert!(text.contains("does not tell how many"));
@@ -332,5 +341,7 @@ mod tests {
         assert!(error.contains("net_tap0 does not take rule 2") && error.contains("no ranges"), "{error}");
         report.refused = None;
         assert!(report.check(FlowRules::Require, "net_tap0").is_ok());
+        (report.counted, report.kept) = (true, 2);
+        assert!(!report.is_whole() && report.to_string().contains("keeps 2 of an earlier list"), "{report}");
     }
 }

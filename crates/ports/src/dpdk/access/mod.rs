@@ -45,6 +45,13 @@ impl AccessList {
             // It cannot be refused any more, and rx-gateway holds packets against all of it.
             self.notice = Some(error.to_string());
         }
+        if started.is_some()
+            && self.flows.report().refused.is_some()
+            && let Some(notice) = &mut self.notice
+        {
+            // Some drivers ask for rights that the stage has given up (mlx5: CAP_NET_RAW).
+            notice.push_str("; what takes the rights of a start is asked for again by flumeway ctl restart rx-gateway");
+        }
     }
 
     /// Gives the started port what it can take of the list.
@@ -59,7 +66,7 @@ impl AccessList {
         self.flows.replace(port, &self.rules, us);
         drop(control);
         let report = self.flows.report();
-        if report.rules > 0 && !report.is_whole() {
+        if (report.rules > 0 || report.kept > 0) && !report.is_whole() {
             self.notice = Some(format!("dpdk: {device}: {report}"));
         }
         report.check(self.mode, device)

@@ -42,10 +42,13 @@ fn frames_that_no_kernel_takes_are_told_apart() {
 fn losses_are_what_the_interface_has_and_the_books_have_not() {
     let first = books(Some(1000), Before::default());
     assert_eq!(first, (Some(1000), 0));
-    let before = Before { link_base: first.0, packets: 90, lost: 0 };
+    let before = Before { link_base: first.0, packets: 90, ..Before::default() };
     assert_eq!(books(Some(1100), before), (Some(1000), 10));
+    // What the port itself has told of is lost once.
+    assert_eq!(books(Some(1100), Before { told: 7, ..before }), (Some(1000), 3));
+    assert_eq!(books(Some(1100), Before { told: 12, ..before }), (Some(1000), 0));
     assert_eq!(books(Some(1150), Before { packets: 135, lost: 10, ..before }), (Some(1000), 5));
     assert_eq!(books(None, before), (None, 0));
     // A pipeline that begins to count late.
-    assert_eq!(books(Some(1100), Before { link_base: None, packets: 90, lost: 3 }), (Some(1007), 0));
+    assert_eq!(books(Some(1100), Before { link_base: None, packets: 90, lost: 3, told: 2 }), (Some(1005), 0));
 }
