@@ -7,6 +7,7 @@ mod idle;
 #[path = "../af_xdp/net.rs"]
 mod net;
 mod sending;
+mod settings;
 #[path = "../common/skip.rs"]
 mod skip;
 mod wrong_input;
