@@ -19,7 +19,7 @@ mod program;
 
 pub use attached::{Attached, Counters, Mode};
 pub use error::XdpError;
-pub use foreign::{detach, program_name};
+pub use foreign::{Foreign, detach, dispatched, program};
 pub use interface::{Installed, Interface};
 pub use next_hop::{NextHop, next_hop};
 pub use program::{Action, Filter, MAX_QUEUES, Program, Queue};
