@@ -2,7 +2,6 @@
 //! a stage's that is started over and over.
 
 use crate::death::{EXIT_AGAIN, Ending};
-use crate::dpdk;
 use crate::error::StartError;
 use crate::start::Supervisor;
 use crate::watch::PORT_START_NS;
@@ -102,6 +101,6 @@ impl Supervisor {
             // Dropping kills and waits.
             unit.process = None;
         }
-        dpdk::clear(&self.pipeline)
+        self.holdings.ingress.detach()
     }
 }

@@ -153,7 +153,7 @@ impl Supervisor {
             problems,
         };
         // Whoever is told that the pipeline has stopped finds its interfaces free.
-        for left in self.holdings.ingress.detach(&self.pipeline) {
+        for left in self.holdings.ingress.detach() {
             tracing::error!("{left}");
         }
         let answer = json!({ "clean": exit.clean, "problems": exit.problems, "ledger": exit.ledger });

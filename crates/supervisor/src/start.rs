@@ -26,6 +26,7 @@ use std::sync::Arc;
 /// A running pipeline and everything it is made of. Dropped without [`Supervisor::run`], it kills its stages.
 #[derive(Debug)]
 pub struct Supervisor {
+    /// First: its stages end before what they were given is taken away.
     pub(crate) units: Vec<Unit>,
     pub(crate) holdings: Holdings,
     pub(crate) control: Control,

@@ -30,6 +30,8 @@ pub(crate) struct Ingress {
     listen: SocketAddr,
     /// The devices that stages drive without a kernel beside them, in a few words.
     dpdk: Option<String>,
+    /// Interfaces on which killed stages leave a program.
+    left_on: Vec<String>,
     /// No other pipeline has these devices meanwhile.
     _claims: Claims,
     /// What each rx-gateway and tx keep of the supervisor's capabilities for them.
@@ -54,12 +56,18 @@ pub struct Examined {
     pub interface: Option<(Interface, Vec<u32>)>,
 }
 
-/// Looks which driver the pipeline would take; opens and changes nothing.
+/// Looks which driver the pipeline would take; changes nothing.
 ///
 /// # Errors
 /// [`StartError`] if the configuration names a driver that cannot serve here.
 pub fn examine(pipeline: &Pipeline) -> Result<Examined, StartError> {
-    let found = |driver, reasons, interface| Examined { driver, reasons, interface };
+    examine_and_claim(pipeline).map(|(examined, _)| examined)
+}
+
+/// The same; what is returned with it keeps other pipelines away from the devices.
+fn examine_and_claim(pipeline: &Pipeline) -> Result<(Examined, Claims), StartError> {
+    let found = |driver, reasons, interface| (Examined { driver, reasons, interface }, Claims::default());
+    let dpdk = |claims| (found(Driver::Dpdk, Vec::new(), None).0, claims);
     match pipeline.ingress.driver {
         Driver::Udp => Ok(found(Driver::Udp, Vec::new(), None)),
         Driver::Replay => {
@@ -68,16 +76,16 @@ pub fn examine(pipeline: &Pipeline) -> Result<Examined, StartError> {
             }
             Ok(found(Driver::Replay, Vec::new(), None))
         }
-        Driver::Dpdk => {
-            dpdk::examine(pipeline, arena_pages(pipeline))?;
-            Ok(found(Driver::Dpdk, Vec::new(), None))
-        }
+        Driver::Dpdk => dpdk::examine(pipeline, arena_pages(pipeline)).map(dpdk),
         Driver::AfXdp => {
             let interface = af_xdp::options(pipeline).and_then(|o| ports::af_xdp::examine(&o))?;
             Ok(found(Driver::AfXdp, Vec::new(), Some(interface)))
         }
         Driver::Auto => {
-            let Err(reason) = may_be_dpdk(pipeline) else { return Ok(found(Driver::Dpdk, Vec::new(), None)) };
+            let reason = match may_be_dpdk(pipeline) {
+                Ok(claims) => return Ok(dpdk(claims)),
+                Err(reason) => reason,
+            };
             let mut reasons = vec![format!("not dpdk: {reason}")];
             let interface =
                 af_xdp::chosen(pipeline).and_then(|o| ports::af_xdp::examine(&o).map_err(|e| e.to_string()));
@@ -93,7 +101,7 @@ pub fn examine(pipeline: &Pipeline) -> Result<Examined, StartError> {
 }
 
 /// `auto` takes ports only if the configuration names them.
-fn may_be_dpdk(pipeline: &Pipeline) -> Result<(), String> {
+fn may_be_dpdk(pipeline: &Pipeline) -> Result<Claims, String> {
     match pipeline.dpdk.without_device() {
         Some(key) => Err(format!("[dpdk] {key} does not name a device")),
         None => dpdk::examine(pipeline, arena_pages(pipeline)).map_err(|e| e.to_string()),
@@ -104,7 +112,7 @@ impl Ingress {
     /// Opens the kernel's sockets: before the arena, so that a port in use shows before gigabytes are pre-faulted. Interfaces
     /// that cannot serve are refused here too.
     pub(crate) fn open(pipeline: &mut Pipeline) -> Result<Self, StartError> {
-        let examined = examine(pipeline)?;
+        let (examined, claims) = examine_and_claim(pipeline)?;
         if examined.driver == Driver::Dpdk {
             pipeline.ingress.driver = Driver::Dpdk;
         }
@@ -116,7 +124,8 @@ impl Ingress {
             replay: None,
             listen: ingress.listen,
             dpdk: (ingress.driver == Driver::Dpdk).then(|| dpdk::describe(pipeline)),
-            _claims: if ingress.driver == Driver::Dpdk { Claims::make(pipeline)? } else { Claims::default() },
+            left_on: if ingress.driver == Driver::Dpdk { dpdk::left_on(pipeline) } else { Vec::new() },
+            _claims: claims,
             rights: (rights, dpdk::kept(pipeline, pipeline.dpdk.tx.as_ref())),
             // What speaks against AF_XDP is found again when it is opened.
             reasons: examined.reasons.into_iter().filter(|reason| !reason.starts_with("not af_xdp")).collect(),
@@ -214,9 +223,9 @@ impl Ingress {
     }
 
     /// Takes away what stands on interfaces: the own program, and what killed stages left there. No stage is left.
-    pub(crate) fn detach(&mut self, pipeline: &Pipeline) -> Vec<String> {
+    pub(crate) fn detach(&mut self) -> Vec<String> {
         self.device = None;
-        if self.dpdk.is_some() { dpdk::clear(pipeline) } else { Vec::new() }
+        dpdk::clear(&std::mem::take(&mut self.left_on))
     }
 
     /// The capabilities that instance `n` of this kind keeps for its device.
@@ -297,6 +306,15 @@ impl Ingress {
         let counted = device.replace_access_list(&compiled).map_err(|e| e.to_string())?;
         self.before = af_xdp::carry(&self.before, &counted, old, new);
         Ok(())
+    }
+}
+
+/// Also where the supervisor ends early. Its units, and with them the stages, have been dropped before.
+impl Drop for Ingress {
+    fn drop(&mut self) {
+        for left in self.detach() {
+            tracing::error!("{left}");
+        }
     }
 }
 
