@@ -1,5 +1,6 @@
 //! Why a port of `[dpdk]` cannot serve here.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Why a device or the machine cannot serve poll-mode drivers; each says what to do.
@@ -52,6 +53,17 @@ pub enum DeviceError {
         /// The user.
         uid: u32,
     },
+    /// Stages may not open the file that all groups need.
+    #[error(
+        "{path} is not for user {uid}, which rx-gateway and tx run as; run: chmod 0666 {path} (it gives nobody a device: \
+         the files of the groups do)"
+    )]
+    VfioNotPermitted {
+        /// The file.
+        path: PathBuf,
+        /// The user.
+        uid: u32,
+    },
     /// Another process drives it.
     #[error("{device} is in use{}; stop that program, or name another device", by(holder.as_deref()))]
     InUse {
@@ -62,8 +74,8 @@ pub enum DeviceError {
     },
     /// Others of its IOMMU group are the kernel's.
     #[error(
-        "{address} shares IOMMU group {group} with {others}, which the kernel drives: the group cannot be given away in part; bind those \
-         to vfio-pci too, or use another slot"
+        "{address} shares IOMMU group {group} with {others}, which the kernel drives: the group cannot be given away in part; \
+         bind those to vfio-pci too, or use another slot"
     )]
     Group {
         /// The function.
@@ -73,9 +85,23 @@ pub enum DeviceError {
         /// Other functions with their drivers.
         others: String,
     },
+    /// Two ports of the pipeline are in one group.
+    #[error(
+        "{other} and {address} are both in IOMMU group {group}, which one process alone can open, and rx-gateway and tx are two; \
+         take virtual functions (VF) of the card, put one card into another slot, or write [ingress] driver = \"af_xdp\""
+    )]
+    SameGroup {
+        /// The function.
+        address: String,
+        /// Another one of the pipeline's.
+        other: String,
+        /// The group's number.
+        group: String,
+    },
     /// No such driver.
     #[error(
-        "there is no driver for {device}: {folder} has no {library}; it has {there}; install that driver (apt install dpdk), or write one of these"
+        "there is no driver for {device}: {folder} has no {library}; it has {there}; install that driver (apt install dpdk), \
+         or write one of these"
     )]
     UnknownDriver {
         /// As configured.
@@ -103,6 +129,19 @@ pub enum DeviceError {
         /// The interface.
         interface: String,
     },
+    /// The kernel has the pipeline's address.
+    #[error(
+        "{device}: {interface} has the address {address} itself, and the kernel would answer beside the pipeline; \
+         run: ip addr flush dev {interface} to {address}"
+    )]
+    KernelAnswers {
+        /// The virtual device.
+        device: String,
+        /// The interface.
+        interface: String,
+        /// The address.
+        address: IpAddr,
+    },
     /// Somebody else's XDP program is there.
     #[error("{device}: {interface} has an XDP program already: id {program}; run: ip link set dev {interface} xdp off")]
     Occupied {
@@ -116,7 +155,7 @@ pub enum DeviceError {
     /// No hugepages.
     #[error(
         "DPDK needs {needed} free hugepages of 2 MiB{}, and {free} are free; run: deploy/host-setup hugepages {} --apply",
-        if *arena { " (the arena's among them: the device reads and writes it itself)" } else { "" }, total
+        if *arena { " (the arena's among them)" } else { "" }, total
     )]
     NoHugepages {
         /// Pages needed.
@@ -140,7 +179,8 @@ pub enum DeviceError {
     },
     /// The executables know nothing of DPDK.
     #[error(
-        "{0} is built without DPDK; install executables that are built with it (apt install libdpdk-dev, then make), or write another [ingress] driver"
+        "{0} is built without DPDK; install executables that are built with it (apt install libdpdk-dev libclang1-14, then \
+         `make all`), or write another [ingress] driver"
     )]
     NotBuilt(PathBuf),
 }

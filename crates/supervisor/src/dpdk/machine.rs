@@ -1,10 +1,15 @@
 //! Where this machine tells of its devices; tests have a folder of their own instead.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Folders of Debian and others with the drivers that the library loads.
 const DRIVER_FOLDERS: [&str; 4] = ["usr/lib", "usr/lib64", "usr/local/lib", "usr/local/lib64"];
+
+/// Some process does not let itself be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unknown;
 
 /// The root of the file system in which `/sys`, `/proc` and `/dev` are looked at.
 pub(crate) struct Machine {
@@ -77,18 +82,58 @@ impl Machine {
 
     /// Who has `device` (such as `/dev/uio0`) open: process id and name of the first.
     pub(crate) fn holder(&self, device: &Path) -> Option<String> {
-        let processes = self.names("proc").into_iter().filter(|name| name.bytes().all(|b| b.is_ascii_digit()));
-        for pid in processes {
+        for pid in self.processes() {
             let fds = self.names(&format!("proc/{pid}/fd"));
             if fds
                 .iter()
                 .any(|fd| fs::read_link(self.path(&format!("proc/{pid}/fd/{fd}"))).is_ok_and(|to| to == device))
             {
-                let name = self.text(&format!("proc/{pid}/comm")).unwrap_or_default();
-                return Some(format!("process {pid} ({name})"));
+                return Some(self.process_name(&pid));
             }
         }
         None
+    }
+
+    /// Who has one of these BPF programs or maps open: process id and name of the first. Descriptors tell their object's number
+    /// (proc(5), `fdinfo`).
+    pub(super) fn bpf_holder(&self, programs: &[u32], maps: &[u32]) -> Result<Option<String>, Unknown> {
+        let names = |line: &str| {
+            let (key, number) = line.split_once(':')?;
+            let of = match key {
+                "prog_id" => programs,
+                "map_id" => maps,
+                _ => return None,
+            };
+            number.trim().parse().ok().filter(|id| of.contains(id))
+        };
+        let mut unseen = false;
+        for pid in self.processes() {
+            let fds = match fs::read_dir(self.path(&format!("proc/{pid}/fd"))) {
+                Ok(fds) => fds,
+                Err(error) => {
+                    // Processes that have just ended are none.
+                    unseen |= error.kind() == io::ErrorKind::PermissionDenied;
+                    continue;
+                }
+            };
+            for fd in fds.filter_map(Result::ok) {
+                let is_bpf =
+                    fs::read_link(fd.path()).is_ok_and(|to| to.to_string_lossy().starts_with("anon_inode:bpf"));
+                let info = format!("proc/{pid}/fdinfo/{}", fd.file_name().to_string_lossy());
+                if is_bpf && self.text(&info).is_some_and(|text| text.lines().any(|line| names(line).is_some())) {
+                    return Ok(Some(self.process_name(&pid)));
+                }
+            }
+        }
+        if unseen { Err(Unknown) } else { Ok(None) }
+    }
+
+    fn processes(&self) -> impl Iterator<Item = String> {
+        self.names("proc").into_iter().filter(|name| name.bytes().all(|b| b.is_ascii_digit()))
+    }
+
+    fn process_name(&self, pid: &str) -> String {
+        format!("process {pid} ({})", self.text(&format!("proc/{pid}/comm")).unwrap_or_default())
     }
 }
 

@@ -40,6 +40,22 @@ pub(super) fn access(machine: &Machine, address: &str) -> Option<Access> {
     }
 }
 
+/// Whether two of these functions are of one IOMMU group, which one process alone can have.
+pub(super) fn examine_groups<'a>(
+    machine: &Machine,
+    addresses: impl Iterator<Item = &'a str>,
+) -> Result<(), DeviceError> {
+    let mut seen: Vec<(&str, String)> = Vec::new();
+    for address in addresses.filter(|address| access(machine, address) == Some(Access::Vfio)) {
+        let Some(group) = machine.link_name(&format!("sys/bus/pci/devices/{address}/iommu_group")) else { continue };
+        if let Some((other, _)) = seen.iter().find(|(_, of)| *of == group) {
+            return Err(DeviceError::SameGroup { address: address.to_owned(), other: (*other).to_owned(), group });
+        }
+        seen.push((address, group));
+    }
+    Ok(())
+}
+
 /// Whether the group was made up by vfio itself, there being no IOMMU.
 fn no_iommu(machine: &Machine, address: &str) -> bool {
     let Some(group) = machine.link_name(&format!("sys/bus/pci/devices/{address}/iommu_group")) else { return false };
@@ -113,6 +129,9 @@ fn examine_vfio(machine: &Machine, address: &str, of: (u32, u32)) -> Result<(), 
         let (node, shown) = (machine.path(&format!("dev/vfio/{file}")), PathBuf::from(format!("/dev/vfio/{file}")));
         let Ok(found) = fs::metadata(&node) else { return Err(missing(shown)) };
         if !may_use(found.mode(), (found.uid(), found.gid()), of) {
+            if file == "vfio" {
+                return Err(DeviceError::VfioNotPermitted { path: shown, uid: of.0 });
+            }
             return Err(DeviceError::NotPermitted { address: address.to_owned(), path: shown, uid: of.0 });
         }
     }
@@ -146,7 +165,7 @@ fn kernels_of(machine: &Machine, group: &str, address: &str) -> Vec<String> {
 }
 
 /// Whether `test` holds, now or once those who are about to go have gone.
-fn without_orphans(machine: &Machine, test: impl Fn() -> bool) -> bool {
+pub(super) fn without_orphans(machine: &Machine, test: impl Fn() -> bool) -> bool {
     let until = Instant::now() + ORPHANS_GO_WITHIN;
     loop {
         if test() {

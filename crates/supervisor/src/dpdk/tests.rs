@@ -1,9 +1,11 @@
 //! Machines as they may be found, made of files in a folder.
 
 use super::error::DeviceError;
+use super::leftover::{self, Owner};
 use super::machine::Machine;
 use super::{examine_devices, pci, virtual_device};
-use config::{DpdkDevice, Engine, Pipeline};
+use config::{DpdkDevice, Engine, Hugepages, Pipeline};
+use ports::xdp::Foreign;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
@@ -93,6 +95,9 @@ fn vfio_needs_a_group_that_the_stages_may_open() {
     made.function("0000:00:05.0", Some("vfio-pci"));
     assert!(matches!(made.examine("0000:00:05.0"), Err(DeviceError::NoNode { .. })), "no IOMMU, no group");
     made.group("0000:00:05.0", "7");
+    made.node("dev/vfio/vfio", 0o660);
+    let refused = made.examine("0000:00:05.0").unwrap_err().to_string();
+    assert!(refused.contains("run: chmod 0666 /dev/vfio/vfio"), "{refused}");
     made.node("dev/vfio/vfio", 0o666);
     let missing = made.examine("0000:00:05.0").unwrap_err().to_string();
     assert!(missing.contains("/dev/vfio/7 is missing; run: modprobe vfio-pci"), "{missing}");
@@ -142,7 +147,7 @@ fn a_uio_device_in_use_is_told_with_its_process() {
 fn virtual_devices_need_their_driver_and_their_interface() {
     let made = Made::new("virtual");
     let dpdk = Pipeline::default_with(Engine::Null).dpdk;
-    let examine = |text: &str| virtual_device::examine(&made.machine(), &DpdkDevice::parse(text).unwrap(), &dpdk);
+    let examine = |text: &str| virtual_device::examine(&made.machine(), &DpdkDevice::parse(text).unwrap(), &dpdk, &[]);
     assert_eq!(examine("net_null0"), Ok(()), "no folder of drivers: they may be in the library itself");
     for driver in ["net_null", "net_af_packet", "net_ixgbe", "net_bond"] {
         made.file(&format!("usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0/librte_{driver}.so"), "");
@@ -159,16 +164,98 @@ fn virtual_devices_need_their_driver_and_their_interface() {
 }
 
 #[test]
-fn hugepages_are_counted_for_the_library_and_for_who_writes_the_arena() {
+fn an_interface_must_not_answer_for_the_pipeline() {
+    let made = Made::new("answers");
+    let dpdk = Pipeline::default_with(Engine::Null).dpdk;
+    let (device, own) = (DpdkDevice::parse("net_af_packet0,iface=lo").unwrap(), "127.0.0.1".parse().unwrap());
+    let examine = |own: &[_]| virtual_device::examine(&made.machine(), &device, &dpdk, own);
+    assert_eq!(examine(&["192.0.2.1".parse().unwrap()]), Ok(()));
+    let refused = examine(&[own]).unwrap_err().to_string();
+    assert!(refused.contains("lo has the address 127.0.0.1 itself"), "{refused}");
+    assert!(refused.ends_with("run: ip addr flush dev lo to 127.0.0.1"), "{refused}");
+}
+
+#[test]
+fn one_group_does_not_serve_two_ports() {
+    let made = Made::new("groups");
+    let functions = ["0000:00:05.0", "0000:00:05.1", "0000:00:06.0"];
+    for (address, group) in functions.into_iter().zip(["7", "7", "8"]) {
+        made.function(address, Some("vfio-pci"));
+        made.group(address, group);
+    }
+    let examine = |a: usize, b: usize| pci::examine_groups(&made.machine(), [functions[a], functions[b]].into_iter());
+    assert_eq!(examine(0, 2), Ok(()));
+    let shared = examine(0, 1).unwrap_err().to_string();
+    assert!(shared.starts_with("0000:00:05.0 and 0000:00:05.1 are both in IOMMU group 7"), "{shared}");
+    assert!(shared.contains("virtual functions") && shared.contains("af_xdp"), "{shared}");
+    // A function that the kernel keeps opens no group.
+    made.function("0000:3b:00.0", Some("mlx5_core"));
+    made.group("0000:3b:00.0", "7");
+    let beside = [functions[0], "0000:3b:00.0"].into_iter();
+    assert_eq!(pci::examine_groups(&made.machine(), beside), Ok(()));
+}
+
+#[test]
+fn a_program_that_somebody_holds_is_no_leftover() {
+    let made = Made::new("leftover");
+    let of = |name: &str, id, maps: &[u32]| Foreign { name: name.to_owned(), id, maps: maps.to_vec() };
+    let judge = |found: &Foreign, called: &[Foreign]| leftover::judge(&made.machine(), found, called);
+    let direct = of("xsk_def_prog", 40, &[90, 91]);
+    assert_eq!(judge(&direct, &[]), Owner::Nobody, "no process lives");
+    // Descriptors of other programs and maps, and numbers that only begin alike.
+    made.file("proc/17/comm", "other\n");
+    made.link("proc/17/fd/3", "anon_inode:bpf-map");
+    made.file("proc/17/fdinfo/3", "pos:\t0\nmap_type:\t17\nmap_id:\t900\n");
+    made.link("proc/17/fd/4", "anon_inode:bpf-prog");
+    made.file("proc/17/fdinfo/4", "prog_id:\t90\n");
+    assert_eq!(judge(&direct, &[]), Owner::Nobody);
+    made.file("proc/4711/comm", "dpdk-testpmd\n");
+    made.link("proc/4711/fd/9", "anon_inode:bpf-map");
+    made.file("proc/4711/fdinfo/9", "map_id:\t91\n");
+    let testpmd = Owner::Process("process 4711 (dpdk-testpmd)".to_owned());
+    assert_eq!(judge(&direct, &[]), testpmd, "by a map alone");
+    assert_eq!(judge(&of("xsk_def_prog", 90, &[]), &[]), Owner::Process("process 17 (other)".to_owned()));
+
+    // Behind a dispatcher, it is those that are called who count.
+    let dispatcher = of("xdp_dispatcher", 50, &[]);
+    assert_eq!(judge(&dispatcher, std::slice::from_ref(&direct)), testpmd);
+    assert_eq!(judge(&dispatcher, &[of("xsk_def_xdp_pro", 41, &[])]), Owner::Nobody);
+    assert_eq!(judge(&dispatcher, &[of("xsk_def_prog", 41, &[]), of("xdp_filter", 42, &[])]), Owner::Other);
+    assert_eq!(judge(&dispatcher, &[]), Owner::Other, "nothing is known of it");
+    assert_eq!(judge(&of("firewall", 60, &[]), &[]), Owner::Other);
+}
+
+#[test]
+fn devices_are_claimed_before_they_are_looked_at() {
+    let made = Made::new("claims");
+    let mut pipeline = Pipeline::default_with(Engine::Null);
+    let name = format!("net_af_packet0,iface=x{}", std::process::id() % 100_000);
+    pipeline.dpdk.rx = DpdkDevice::parse(&name).into_iter().collect();
+    pipeline.dpdk.tx = DpdkDevice::parse("net_null0");
+    let examine = || super::claim_and_examine(&made.machine(), &pipeline, 0).map(drop);
+    assert!(matches!(examine(), Err(DeviceError::NoInterface { .. })), "the claim goes with the refusal");
+    let running = super::Claims::make(&pipeline).unwrap();
+    assert!(matches!(examine(), Err(DeviceError::InUse { .. })), "not looked at");
+    drop(running);
+}
+
+#[test]
+fn hugepages_are_counted_for_the_library_and_for_who_needs_the_arena_in_them() {
     let made = Made::new("pages");
     let mut pipeline = Pipeline::default_with(Engine::Null);
     pipeline.dpdk.rx = vec![DpdkDevice::parse("net_null0").unwrap()];
     pipeline.dpdk.tx = DpdkDevice::parse("net_null1");
     assert_eq!(examine_devices(&made.machine(), &pipeline, 5000), Ok(()), "the arena may lie in ordinary pages");
+    // Two ports, and the successor of one of them.
+    let library = 3 * 8;
+    pipeline.arena.hugepages = Hugepages::Require;
+    let required = examine_devices(&made.machine(), &pipeline, 90).unwrap_err();
+    assert_eq!(required, DeviceError::NoHugepages { needed: 90 + library, free: 100, total: 134, arena: true });
+    pipeline.arena.hugepages = Hugepages::Auto;
     made.function("0000:3b:00.0", Some("mlx5_core"));
     pipeline.dpdk.tx = DpdkDevice::parse("3b:00.0");
     let few = examine_devices(&made.machine(), &pipeline, 90).unwrap_err();
-    assert_eq!(few, DeviceError::NoHugepages { needed: 106, free: 100, total: 126, arena: true });
-    assert!(few.to_string().ends_with("run: deploy/host-setup hugepages 126 --apply"), "{few}");
-    assert_eq!(examine_devices(&made.machine(), &pipeline, 84), Ok(()));
+    assert_eq!(few, DeviceError::NoHugepages { needed: 90 + library, free: 100, total: 134, arena: true });
+    assert!(few.to_string().ends_with("run: deploy/host-setup hugepages 134 --apply"), "{few}");
+    assert_eq!(examine_devices(&made.machine(), &pipeline, 76), Ok(()));
 }

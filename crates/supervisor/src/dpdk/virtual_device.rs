@@ -1,17 +1,19 @@
 //! A virtual device: its driver installed, and the kernel's interface below it there and up.
 
 use super::error::DeviceError;
-use super::leftover;
+use super::leftover::{self, Owner};
 use super::machine::{Machine, names_in};
+use super::pci::without_orphans;
 use config::{Dpdk, DpdkDevice};
 use ports::xdp::Interface;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Drivers whose file is called otherwise than they are.
 const FILES: [(&str, &str); 2] = [("net_virtio_user", "net_virtio"), ("net_bonding", "net_bond")];
 
-/// Looks whether `device` can be made here.
-pub(super) fn examine(machine: &Machine, device: &DpdkDevice, dpdk: &Dpdk) -> Result<(), DeviceError> {
+/// Looks whether `device` can be made here; `own` are the addresses that the pipeline answers for.
+pub(super) fn examine(machine: &Machine, device: &DpdkDevice, dpdk: &Dpdk, own: &[IpAddr]) -> Result<(), DeviceError> {
     examine_driver(machine, device, dpdk)?;
     let Some(name) = device.kernel_interface() else { return Ok(()) };
     let (device, interface) = (device.to_string(), name.to_owned());
@@ -19,11 +21,17 @@ pub(super) fn examine(machine: &Machine, device: &DpdkDevice, dpdk: &Dpdk) -> Re
     if !found.is_up {
         return Err(DeviceError::Down { device, interface });
     }
-    match found.xdp.filter(|_| device.starts_with("net_af_xdp")) {
-        Some(there) if !leftover::is_librarys(there.program) => {
-            Err(DeviceError::Occupied { device, interface, program: there.program })
-        }
-        _ => Ok(()),
+    if let Some(address) = found.addresses.into_iter().find(|address| own.contains(address)) {
+        return Err(DeviceError::KernelAnswers { device, interface, address });
+    }
+    let Some(there) = found.xdp.filter(|_| device.starts_with("net_af_xdp")) else { return Ok(()) };
+    let owner = || leftover::owner(machine, found.index, there.program);
+    // Stages whose supervisor was killed still hold theirs.
+    without_orphans(machine, || !matches!(owner(), Owner::Process(_)));
+    match owner() {
+        Owner::Nobody => Ok(()),
+        Owner::Process(holder) => Err(DeviceError::InUse { device, holder: Some(holder) }),
+        Owner::Other => Err(DeviceError::Occupied { device, interface, program: there.program }),
     }
 }
 
