@@ -1,4 +1,5 @@
-//! Starting a stage process without privilege but for what its device needs, and signals as a descriptor: what needs system calls that have no safe form.
+//! Starting a stage process without privilege but for what its device needs, signals as a descriptor, and who is at the other end
+//! of a socket: what needs system calls that have no safe form.
 
 #![allow(unsafe_code, reason = "the one place of this crate that design section 5 names")]
 
@@ -8,10 +9,44 @@ use rustix::process::{Gid, Pid, PidfdFlags, Resource, Rlimit, Uid};
 use rustix::thread::{self, CapabilitySet, CapabilitySets, CpuSet};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+/// Who connected to a socket, or listens at its other end (`SO_PEERCRED`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// The process, unless it has no number here: it is of another process namespace.
+    pub pid: Option<u32>,
+    /// Its effective user.
+    pub uid: u32,
+}
+
+impl Peer {
+    /// Who is at the other end of `socket`.
+    pub(crate) fn of(socket: BorrowedFd<'_>) -> io::Result<Self> {
+        let mut found = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+        let mut length = size_of_val(&found) as libc::socklen_t;
+        let (to, fd) = ((&raw mut found).cast(), socket.as_raw_fd());
+        // SAFETY: needed because the safe form takes a process's number for one that is never 0, and the kernel writes 0 for
+        // processes of other namespaces. Pointer and length describe a live structure of whole numbers, which any bytes are.
+        let answer = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, to, &raw mut length) };
+        if answer != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self::new(found))
+    }
+
+    fn new(found: libc::ucred) -> Self {
+        Self { pid: u32::try_from(found.pid).ok().filter(|pid| *pid != 0), uid: found.uid }
+    }
+
+    /// Whether it is root or this process's own user.
+    pub(crate) fn is_own_or_root(self) -> bool {
+        self.uid == 0 || self.uid == rustix::process::geteuid().as_raw()
+    }
+}
 
 /// What a stage may do.
 #[derive(Clone, Copy, Debug)]
@@ -146,6 +181,7 @@ pub(crate) fn watch_termination() -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsFd;
 
     /// Values of the lines of `/proc/self/status` that begin so, of a process that may do what `allowed` says.
     fn status(allowed: Allowed, keys: &[&str]) -> Vec<String> {
@@ -174,5 +210,15 @@ mod tests {
             assert_eq!(none, vec!["0000000000000000"; 5], "as {user:?}");
             assert_eq!(status(Allowed { user, rights }, &["NoNewPrivs:"]), ["1"]);
         }
+    }
+
+    #[test]
+    fn a_peer_may_have_no_number_here() {
+        let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let uid = rustix::process::geteuid().as_raw();
+        assert_eq!(Peer::of(ours.as_fd()).unwrap(), Peer { pid: Some(std::process::id()), uid });
+        let elsewhere = Peer::new(libc::ucred { pid: 0, uid: 65_534, gid: 0 });
+        assert_eq!((elsewhere.pid, elsewhere.is_own_or_root()), (None, uid == 65_534));
+        assert!(Peer::of(std::fs::File::open("/dev/null").unwrap().as_fd()).is_err());
     }
 }

@@ -7,6 +7,7 @@ pub(crate) use request::{Request, StageName};
 
 use crate::error::StartError;
 use crate::report::error;
+use crate::spawn::Peer;
 use client::Client;
 use rustix::event::PollFlags;
 use rustix::fs::{FileType, Mode, Stat};
@@ -90,16 +91,11 @@ impl Control {
     pub(crate) fn accept(&mut self) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         while let Ok(socket) = rustix::net::accept_with(&self.listener, flags) {
-            let Ok(peer) = rustix::net::sockopt::socket_peercred(&socket) else { continue };
-            let allowed = peer.uid.is_root() || peer.uid == rustix::process::geteuid();
+            let Ok(peer) = Peer::of(socket.as_fd()) else { continue };
             let mut client = Client::new(self.next_id, socket);
             self.next_id += 1;
-            if !allowed {
-                tracing::warn!(
-                    uid = peer.uid.as_raw(),
-                    pid = peer.pid.as_raw_nonzero(),
-                    "refused on the control socket"
-                );
+            if !peer.is_own_or_root() {
+                tracing::warn!(uid = peer.uid, pid = peer.pid, "refused on the control socket");
                 client.answer(&error("this pipeline belongs to another user", false));
             } else if self.clients.len() >= CLIENTS_MAX {
                 client.answer(&error(format!("{CLIENTS_MAX} clients are connected already"), true));

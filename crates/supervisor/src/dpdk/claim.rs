@@ -3,10 +3,11 @@
 //! What the kernel would share (a packet socket on an interface) two pipelines would both answer for.
 
 use super::error::DeviceError;
+use crate::spawn::Peer;
 use config::{DpdkDevice, Pipeline};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// How often others may ask who has a port, until they learn only that it is in use.
 const ASKED_MAX: i32 = 128;
@@ -45,13 +46,18 @@ fn claim(device: &DpdkDevice) -> Result<Option<OwnedFd>, DeviceError> {
         return Ok(Some(own));
     }
     let connected = socket().and_then(|other| connect(&other, &address).map(|()| other));
-    match connected.and_then(|other| rustix::net::sockopt::socket_peercred(&other)) {
-        // Names are free for all: only who could drive a port is believed to have one.
-        Ok(peer) if peer.uid.is_root() || peer.uid == rustix::process::geteuid() => {
-            Err(in_use(Some(format!("the pipeline of process {}", peer.pid.as_raw_nonzero()))))
-        }
+    let other = match connected {
+        Ok(other) => other,
         // Many have asked it already.
-        Err(Errno::AGAIN) => Err(in_use(None)),
+        Err(Errno::AGAIN) => return Err(in_use(None)),
+        Err(_) => return Ok(None),
+    };
+    // Names are free for all: only who could drive a port is believed to have one.
+    match Peer::of(other.as_fd()) {
+        Ok(peer) if peer.is_own_or_root() => Err(in_use(Some(peer.pid.map_or_else(
+            || "a pipeline in another process namespace".to_owned(),
+            |pid| format!("the pipeline of process {pid}"),
+        )))),
         Ok(_) | Err(_) => Ok(None),
     }
 }
