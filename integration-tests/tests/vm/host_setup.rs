@@ -7,9 +7,9 @@ const RUN: &str = "\"$SOURCE/deploy/host-setup\"";
 /// What the script could change: hugepages, drivers of the cards, its files.
 fn state(machine: &mut Machine) -> String {
     machine.must(&format!(
-        "cat /proc/sys/vm/nr_hugepages
+        "cat /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
          for device in {RX} {TX}; do readlink /sys/bus/pci/devices/$device/driver; cat /sys/bus/pci/devices/$device/driver_override; done
-         ls /etc/sysctl.d"
+         ls /etc/tmpfiles.d"
     ))
 }
 
@@ -34,7 +34,7 @@ fn what_host_setup_does_it_undoes() {
          {RUN} permit {RX} --user nobody --apply"
     ));
     let prepared = state(&mut machine);
-    for part in ["64\n", "/vfio-pci\n", "/uio_pci_generic\n", "60-flumeway.conf"] {
+    for part in ["64\n", "/vfio-pci\n", "/uio_pci_generic\n", "flumeway-hugepages.conf"] {
         assert!(prepared.contains(part), "{part:?} is not in {prepared}");
     }
     let owner = machine.must("stat -c %U /dev/vfio/[0-9]*");
