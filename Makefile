@@ -4,8 +4,12 @@ CARGO ?= cargo
 TARGET ?= $(or $(CARGO_TARGET_DIR),target)
 STAGES := rx-gateway preprocess infer tx
 
-# DPDK is built in where its development files are: looked for when it is needed, after `make deps`. `make build DPDK=` leaves it out.
-DPDK ?= $(shell pkg-config --exists libdpdk 2>/dev/null && echo yes)
+# DPDK is built in where its development files are, and libclang, which reads its headers (where bindgen looks for it): looked for
+# when they are needed, after `make deps`. `make build DPDK=` leaves it out.
+LIBCLANG_FOLDERS = $(LIBCLANG_PATH) $(shell llvm-config --libdir 2>/dev/null) /usr/lib/llvm-*/lib /usr/lib/*-linux-gnu* /usr/lib64/llvm \
+	/usr/lib64 /usr/lib /usr/local/llvm*/lib /usr/local/lib64 /usr/local/lib
+LIBCLANG = $(filter %.so,$(LIBCLANG_PATH)) $(wildcard $(foreach d,$(LIBCLANG_FOLDERS),$(d)/libclang.so* $(d)/libclang-[0-9]*.so*))
+DPDK ?= $(if $(LIBCLANG),$(shell pkg-config --exists libdpdk 2>/dev/null && echo yes))
 DPDK_STAGES = $(if $(DPDK),rx-gateway/dpdk tx/dpdk)
 DPDK_TESTS = $(if $(DPDK),$(DPDK_STAGES) ports/dpdk integration-tests/dpdk)
 WITH_DPDK_STAGES = $(if $(DPDK_STAGES),--features "$(DPDK_STAGES)")
@@ -17,7 +21,7 @@ KILL_FEATURES = $(foreach s,$(STAGES),$(s)/killpoints) $(DPDK_STAGES)
 
 help:
 	@echo "make demo            build, run the demonstration: frames over UDP, kill -9 of a stage halfway"
-	@echo "make all             build everything, DPDK too where pkg-config finds it (make all DPDK= leaves it out)"
+	@echo "make all             build everything, DPDK too where it and libclang are found (make all DPDK= leaves it out)"
 	@echo "make test            everything: lints, unit tests, tests through the real binaries"
 	@echo "make test-vm         DPDK on PCI devices in a virtual machine, by software emulation (as root)"
 	@echo "make bench-baseline  Flumeway against a synchronous one-process server"
@@ -57,8 +61,9 @@ lint:
 
 # What the tests of DPDK need, 2 MiB each. More than there are is never taken away; as anybody but root, they say what is missing.
 HUGEPAGES ?= 1024
-RESERVE_HUGEPAGES = [ "$$(id -u)" != 0 ] || [ "$$(cat /proc/sys/vm/nr_hugepages)" -ge $(HUGEPAGES) ] || \
-	echo $(HUGEPAGES) > /proc/sys/vm/nr_hugepages || true
+PAGES := /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
+RESERVE_HUGEPAGES = [ "$$(id -u)" != 0 ] || [ ! -e $(PAGES) ] || [ "$$(cat $(PAGES))" -ge $(HUGEPAGES) ] || \
+	echo $(HUGEPAGES) > $(PAGES) || true
 
 # Licences, sources and banned crates. The advisory database needs a network that CI does not have: `cargo deny check` at home.
 deny:
@@ -165,7 +170,7 @@ bench-xdp: deps build
 
 # As root: network namespaces, hugepages.
 bench-dpdk: deps build
-	@test -n "$(DPDK)" || { echo "bench-dpdk: pkg-config does not find libdpdk: make deps"; exit 1; }
+	@test -n "$(DPDK)" || { echo "bench-dpdk: libdpdk or libclang is not found: make deps"; exit 1; }
 	$(CARGO) run --release -p integration-tests --features dpdk --bin bench-dpdk
 
 # Namespaces and links for tests, kernel headers for the programs in benches/xdp.

@@ -78,6 +78,22 @@ fn no_build_contains_what_is_for_tests() {
     none(&workspace::test_features(&Tree::open().member_manifests(), home, &["seeded-bugs", "simulated-death"]));
 }
 
+/// Headers that cannot be read end a build: without what reads them there is none of DPDK in it.
+#[test]
+fn make_builds_without_dpdk_where_its_headers_cannot_be_read() {
+    let build = |definition: &str| {
+        let mut make = std::process::Command::new("make");
+        make.args(["-n", "build", definition]).current_dir(integration_tests::root());
+        for inherited in ["MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "DPDK", "LIBCLANG_PATH"] {
+            make.env_remove(inherited);
+        }
+        String::from_utf8(make.output().expect("make").stdout).expect("text")
+    };
+    let without = build("LIBCLANG=");
+    assert!(without.contains("build --release") && !without.contains("dpdk"), "{without}");
+    assert!(build("DPDK=yes").contains("rx-gateway/dpdk"));
+}
+
 #[test]
 fn unsafe_lints_are_denied() {
     let tree = Tree::open();
