@@ -19,6 +19,9 @@ const MAX_QUEUES: u32 = 16;
 /// Largest IP packet whose frame and tags fit into one buffer.
 const MAX_MTU: u32 = 3626;
 
+/// Bursts that a pool has beyond what fills the queues and the cache: that of `ports::dpdk`.
+const SPARE_BURSTS: u32 = 8;
+
 /// Arguments of the library that Flumeway sets itself, or that contradict what it sets, and what to write instead.
 const OWN_ARGUMENTS: [(&str, &str); 19] = [
     ("-l", "[pipeline] cores"),
@@ -258,10 +261,10 @@ impl Dpdk {
         driver == Driver::Dpdk || (driver == Driver::Auto && self.without_device().is_none())
     }
 
-    /// Buffers of an rx-gateway that wait in the port and its pool.
+    /// Buffers of an rx-gateway that wait in the port and its pool: what fills the queues and the cache, and some bursts.
     pub fn buffers_held(&self) -> u32 {
         let per_queue = self.rx.iter().map(|rx| rx.least_buffers().max(self.rx_descriptors)).max();
-        per_queue.unwrap_or(self.rx_descriptors) * self.queues + self.pool_cache
+        per_queue.unwrap_or(self.rx_descriptors) * self.queues + self.pool_cache + SPARE_BURSTS * self.burst
     }
 
     /// Checks each value by itself.
@@ -305,8 +308,9 @@ impl Dpdk {
         for argument in &self.eal_args {
             let name = argument.split('=').next().unwrap_or("");
             let is = |own: &str| {
-                // A short option may have its value without a blank.
-                name == own || (own.len() == 2 && name.starts_with(own) && !name.starts_with("--"))
+                // A short option may have its value without a blank, and a long one be cut short (getopt_long(3)).
+                let is_cut = name.len() > 2 && name.starts_with("--") && own.starts_with(name);
+                name == own || is_cut || (own.len() == 2 && name.starts_with(own) && !name.starts_with("--"))
             };
             let Some((own, by)) = OWN_ARGUMENTS.iter().find(|(own, _)| is(own)) else { continue };
             let problem = if own.starts_with("--no-huge") || own.starts_with("--legacy") {

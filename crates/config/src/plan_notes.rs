@@ -48,9 +48,15 @@ fn hugepages(pipeline: &Pipeline, machine: &MachineFacts, plan: &Plan) -> Option
     Some(Note {
         level,
         message: format!("the arena wants {needed} hugepages of 2 MiB, and {free} are free"),
-        // Pages in use by others count in nr_hugepages too: the missing ones are added to what there is.
-        remedy: format!("run: sysctl -w vm.nr_hugepages=$(($(cat /proc/sys/vm/nr_hugepages) + {}))", needed - free),
+        remedy: more_hugepages(needed - free),
     })
+}
+
+/// How to get more pages of 2 MiB: `vm.nr_hugepages` counts those of the default size, which may be another. Pages in use by others
+/// count too: the missing ones are added to what there is.
+pub(crate) fn more_hugepages(missing: u64) -> String {
+    const ALL: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
+    format!("run: deploy/host-setup hugepages $(($(cat {ALL}) + {missing})) --apply")
 }
 
 fn receive_buffer(pipeline: &Pipeline, plan: &Plan) -> Option<Note> {

@@ -8,6 +8,7 @@ use crate::ingress::Driver;
 use crate::memory::Hugepages;
 use crate::pipeline::Pipeline;
 use crate::plan::{Level, Note, REGION_ALIGN_BYTES};
+use crate::plan_notes::more_hugepages;
 use crate::topology::{InstanceKind, Topology};
 
 /// What the library takes in each process without being told: heap, queues, the pool of headers. An estimate.
@@ -73,7 +74,9 @@ pub(crate) fn note(
     ports: &[PlannedPort],
     arena_bytes: u64,
 ) -> Option<Note> {
-    let library: u64 = ports.iter().map(|port| port.library_bytes).sum();
+    // A stage that is restarted by order has its successor beside it.
+    let successor = ports.first().map_or(0, |port| port.library_bytes);
+    let library = ports.iter().map(|port| port.library_bytes).sum::<u64>() + successor;
     let needs_arena =
         ports.iter().any(|port| port.device.pci().is_some()) || pipeline.arena.hugepages == Hugepages::Require;
     let needed = (library + if needs_arena { arena_bytes } else { 0 }) / REGION_ALIGN_BYTES;
@@ -86,6 +89,6 @@ pub(crate) fn note(
         // `auto` takes another driver then.
         level: if pipeline.ingress.driver == Driver::Dpdk { Level::Problem } else { Level::Advice },
         message: format!("{what} need {needed} hugepages of 2 MiB, and {free} are free"),
-        remedy: format!("run: sysctl -w vm.nr_hugepages=$(($(cat /proc/sys/vm/nr_hugepages) + {}))", needed - free),
+        remedy: more_hugepages(needed - free),
     })
 }

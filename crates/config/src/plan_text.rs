@@ -57,12 +57,15 @@ impl fmt::Display for Plan {
             }),
         )?;
         self.write_ports(f)?;
-        let buffer = &self.receive_buffer;
-        writeln!(
-            f,
-            "\nreceive buffer: {} of {} bytes granted, covers a restart at up to {} Mbit/s",
-            buffer.granted_bytes, buffer.asked_bytes, buffer.covered_mbit_per_s
-        )?;
+        // Ports of poll-mode drivers have no socket.
+        if self.ports.is_empty() {
+            let buffer = &self.receive_buffer;
+            writeln!(
+                f,
+                "\nreceive buffer: {} of {} bytes granted, covers a restart at up to {} Mbit/s",
+                buffer.granted_bytes, buffer.asked_bytes, buffer.covered_mbit_per_s
+            )?;
+        }
         self.notes.iter().try_for_each(|note| writeln!(f, "{}: {}; {}", note.level, note.message, note.remedy))
     }
 }

@@ -105,7 +105,7 @@ fn values_that_cannot_be_are_refused_with_a_remedy() {
             "neighbours = [{ address = \"::1\", mac = \"02:00:00:00:00:09\" }, { address = \"::1\", mac = \"02:00:00:00:00:08\" }]",
             "has ::1 twice; write it once",
         ),
-        ("queues = 16", "[arena] buffers = 33280"),
+        ("queues = 16", "[arena] buffers = 33792"),
     ] {
         let error = on_ports(&format!("{PORTS}{text}")).unwrap_err();
         assert!(error.contains(said), "{text}: {error}");
@@ -127,10 +127,16 @@ fn arguments_that_flumeway_sets_itself_are_refused() {
         ("--no-pci", "use [dpdk] rx and tx"),
         ("-m", "use [dpdk] eal_memory_mib"),
         ("--no-huge", "excludes --in-memory"),
+        // Cut short, as the library takes them.
+        ("--proc=secondary", "remove it"),
+        ("--file-pref=x", "remove it"),
+        ("--vde=net_null0", "use [dpdk] rx and tx"),
+        ("--no-h", "excludes --in-memory"),
     ] {
         let error = on_ports(&format!("{PORTS}eal_args = [\"{argument}\"]")).unwrap_err();
         assert!(error.contains(said) && error.contains("Flumeway sets itself"), "{argument}: {error}");
     }
+    on_ports(&format!("{PORTS}eal_args = [\"--no-shconf\", \"--log-level=8\"]")).unwrap();
 }
 
 #[test]
@@ -161,13 +167,13 @@ fn a_device_that_writes_the_arena_itself_needs_hugepages() {
 fn half_of_the_buffers_is_left_to_frames_in_flight() {
     let arena = "[arena]\nbuffers = ";
     let need = "[limits]\nmax_frame_bytes = 65536\n";
-    on_ports(&format!("{PORTS}{need}{arena}2560")).unwrap();
-    let error = on_ports(&format!("{PORTS}{need}{arena}2559")).unwrap_err();
-    assert!(error.contains("keep 1280 of the 2559 buffers") && error.contains("buffers = 2560"), "{error}");
+    on_ports(&format!("{PORTS}{need}{arena}3072")).unwrap();
+    let error = on_ports(&format!("{PORTS}{need}{arena}3071")).unwrap_err();
+    assert!(error.contains("keep 1536 of the 3071 buffers") && error.contains("buffers = 3072"), "{error}");
     // This driver fills its ring whatever is asked for.
     let xdp = PORTS.replace("net_af_packet0,iface=eth1", "net_af_xdp0,iface=eth1");
     let error = on_ports(&format!("{xdp}{need}{arena}4096")).unwrap_err();
-    assert!(error.contains("its driver takes 2048") && error.contains("buffers = 4608"), "{error}");
+    assert!(error.contains("its driver takes 2048") && error.contains("buffers = 5120"), "{error}");
 }
 
 #[test]
@@ -189,16 +195,16 @@ fn the_plan_shows_ports_and_the_hugepages_of_the_library() {
         table,
         [
             "dpdk port                  process     descriptors  buffers held   copies  library MiB",
-            "net_af_packet0,iface=eth1  rx-gateway  1 x 1024     1280 of 16384  1       16",
+            "net_af_packet0,iface=eth1  rx-gateway  1 x 1024     1536 of 16384  1       16",
             "net_af_packet0,iface=eth2  tx          1 x 1024     -              1       16",
         ]
     );
-    assert!(!text.contains("rmem_max"), "there is no socket:\n{text}");
+    assert!(!text.contains("rmem_max") && !text.contains("receive buffer"), "there is no socket:\n{text}");
     assert!(enough.can_start());
 
     let few = plan(&pipeline, &machine(10), &model).unwrap();
     assert!(
-        !few.can_start() && few.to_string().contains("DPDK's library need 16 hugepages of 2 MiB, and 10 are free"),
+        !few.can_start() && few.to_string().contains("DPDK's library need 24 hugepages of 2 MiB, and 10 are free"),
         "{few}"
     );
     let pci = on_ports("rx = [\"00:05.0\"]\ntx = \"00:06.0\"").unwrap();

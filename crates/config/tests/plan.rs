@@ -92,7 +92,7 @@ fn what_the_machine_lacks_is_noted() {
     assert!(!plan_of_strict.can_start());
     assert_eq!(
         plan_of_strict.notes[0].remedy,
-        "run: sysctl -w vm.nr_hugepages=$(($(cat /proc/sys/vm/nr_hugepages) + 1))"
+        "run: deploy/host-setup hugepages $(($(cat /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages) + 1)) --apply"
     );
     assert!(plan(&strict, &MachineFacts { hugepages_free_2m: 69, ..ample.clone() }, &model()).unwrap().can_start());
     // Hugepages that suffice do not come out of the available memory.
