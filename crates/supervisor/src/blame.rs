@@ -1,8 +1,8 @@
 //! Which frame a death is laid to, and what becomes of it.
 //!
 //! A stage says in its page which frame it is at before it works on it. What stands there is an allegation: it counts only
-//! if the frame is a head that the dead incarnation still owns under that very sequence number, in no ring, with no fate. An answer to a neighbour is no frame: tx sends each at most
-//! once, whoever dies.
+//! if the frame is a head that the dead incarnation still owns under that very sequence number, in no ring, with no fate. An
+//! answer to a neighbour is no frame: tx sends each at most once, whoever dies.
 
 use arena::descriptor::{Descriptor, Role};
 use arena::sync::Ordering;
