@@ -9,7 +9,8 @@ const RELEASES: (&str, &str) = ("22.11", "24.11");
 /// Functions of libdpdk itself; all others are the shim's.
 const FUNCTIONS: &str = "rte_(eal_init|eal_cleanup|version|strerror|openlog_stream|log_set_global_level|dev_probe|extmem_register|\
     extmem_unregister|eth_dev_get_port_by_name|eth_dev_adjust_nb_rx_tx_desc|eth_dev_start|eth_dev_stop|\
-    eal_get_runtime_dir|eth_promiscuous_enable|eth_allmulticast_enable|eth_dev_set_mtu|eth_dev_get_mtu|eth_dev_rx_intr_enable|eth_dev_rx_intr_disable|eth_tx_done_cleanup)|fw_.*";
+    eal_get_runtime_dir|eth_promiscuous_enable|eth_allmulticast_enable|eth_dev_set_mtu|eth_dev_get_mtu|eth_dev_rx_intr_enable|\
+    eth_dev_rx_intr_disable|eth_tx_done_cleanup)|fw_.*";
 
 /// Ends the build with a cause and a remedy, and no trace of this program's own.
 fn stop(message: &str) -> ! {
@@ -82,8 +83,9 @@ fn bindings(flags: &[String]) {
     let bindings = bindings.unwrap_or_else(|e| stop(&format!("the headers of libdpdk cannot be read: {e}")));
     let Some(folder) = env::var_os("OUT_DIR") else { stop("cargo gave no OUT_DIR") };
     // All structures are plain C data.
-    let reason = "        // SAFETY: every byte is written, and zero is a value of each field.\n        unsafe {\n            ::std::ptr::write_bytes";
-    let text = bindings.to_string().replace("        unsafe {\n            ::std::ptr::write_bytes", reason);
+    let call = "        unsafe {\n            ::std::ptr::write_bytes";
+    let reason = format!("        // SAFETY: every byte is written, and zero is a value of each field.\n{call}");
+    let text = bindings.to_string().replace(call, &reason);
     if let Err(e) = fs::write(PathBuf::from(folder).join("bindings.rs"), text) {
         stop(&format!("the bindings cannot be written: {e}"));
     }

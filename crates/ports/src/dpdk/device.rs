@@ -265,6 +265,12 @@ fn not_probed(name: &str, errno: i32, log: String) -> DpdkError {
     if log.contains("PACKET_FANOUT") {
         return DpdkError::FanoutTaken { device, log };
     }
+    // The driver locks its rings and gives no reason of its own when that fails.
+    if log.contains("call to mmap failed") {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
+        let limit = limit.map_or_else(|| "no limit".to_owned(), |bytes| format!("{} KiB", bytes >> 10));
+        return DpdkError::Locked { device, limit, log };
+    }
     let in_use = errno == libc::EBUSY || log.contains("busy") || log.contains("Busy");
     match (in_use, unknown && !is_pci(name)) {
         (true, _) => DpdkError::InUse { device, log },
@@ -289,5 +295,13 @@ mod tests {
         assert_eq!(of(u16::MAX, u32::MAX, "net_null0"), (u16::MAX, 3626));
         assert_eq!(of(3_520, 3_538, "net_af_xdp0,iface=a"), (3_520, 3_476));
         assert_eq!(of(9_000, 9_022, "0000:00:05.0"), (9_000, 3_626));
+    }
+
+    #[test]
+    fn rings_that_are_not_locked_name_the_limit() {
+        let log = "rte_pmd_init_internals(): net_af_packet0: call to mmap failed on AF_PACKET socket for eth1:0";
+        let error = not_probed("net_af_packet0,iface=eth1,framecnt=65536", libc::EPERM, log.to_owned()).to_string();
+        assert!(error.contains("RLIMIT_MEMLOCK") && error.contains("framecnt"), "{error}");
+        assert!(!error.contains("not permitted"), "{error}");
     }
 }

@@ -90,7 +90,7 @@ impl Eal {
         let start = Instant::now();
         let initialised = quietly(|| ffi::eal_init(&arguments));
         if let Err(errno) = initialised {
-            return Err(refused(errno, &log.take()));
+            return Err(refused(errno, &log.take(), &options.arguments));
         }
         let init_us = start.elapsed().as_micros() as u64;
         // With everything in memory nothing is kept in it.
@@ -145,8 +145,7 @@ fn allowed_cores() -> String {
 
 /// How devices on the PCI bus reach memory; the library cannot tell before it looks at them.
 fn iova_mode(devices: &[String]) -> Option<&'static str> {
-    let drivers = devices.iter().filter_map(|device| super::names::kernel_driver(device));
-    let modes: Vec<_> = drivers.map(|driver| if driver.contains("uio") { "pa" } else { "va" }).collect();
+    let modes: Vec<_> = devices.iter().filter_map(|device| super::names::iova_mode(device)).collect();
     // One that needs physical addresses decides for all.
     if modes.contains(&"pa") { Some("pa") } else { modes.first().copied() }
 }
@@ -162,11 +161,16 @@ fn quietly<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// What a failed initialisation means.
-fn refused(errno: i32, log: &str) -> DpdkError {
+fn refused(errno: i32, log: &str, arguments: &[String]) -> DpdkError {
     let log = if log.is_empty() { ffi::reason(errno) } else { log.to_owned() };
     let free = std::fs::read_to_string(FREE_PAGES).ok().and_then(|text| text.trim().parse::<u64>().ok());
     let about_pages = log.contains("hugepage") || log.contains("memory") || log.contains("huge");
-    if free == Some(0) && about_pages { DpdkError::NoHugePages { log } } else { DpdkError::Eal { log } }
+    if free == Some(0) && about_pages {
+        return DpdkError::NoHugePages { log };
+    }
+    // The library names an argument that it refuses on the standard error alone.
+    let with = if arguments.is_empty() { String::new() } else { format!(" with [dpdk] eal_args {arguments:?}") };
+    DpdkError::Eal { with, log }
 }
 
 impl Log {
@@ -224,6 +228,13 @@ mod tests {
         assert!(has(&["-l", "1"]) && has(&["-m", "64"]) && !all.iter().any(|a| a.contains("iova")), "{all:?}");
         let bad = EalOptions { prefix: "a\0b".to_owned(), ..options };
         assert!(matches!(arguments(&bad), Err(DpdkError::Text { .. })));
+    }
+
+    #[test]
+    fn refused_arguments_are_named() {
+        let said = |arguments: &[String]| refused(libc::EINVAL, "Invalid argument", arguments).to_string();
+        assert!(said(&["--no-such".to_owned()]).contains("initialised with [dpdk] eal_args [\"--no-such\"]: Invalid"));
+        assert!(said(&[]).contains("cannot be initialised: Invalid"));
     }
 
     #[test]

@@ -33,16 +33,18 @@ pub enum DpdkError {
     },
     /// The library has no memory of its own.
     #[error(
-        "dpdk: no free hugepages ({log}); reserve some: sysctl -w vm.nr_hugepages=N (each dpdk process needs about 64 of 2 MiB, \
-         beside the arena's), or write driver = \"udp\""
+        "dpdk: no free hugepages ({log}); each dpdk process needs about 8 of 2 MiB beside the arena's: run \
+         deploy/host-setup hugepages N --apply, with the number of all pages that `flumeway check` names, or write driver = \"udp\""
     )]
     NoHugePages {
         /// What the library says.
         log: String,
     },
     /// The environment does not come up.
-    #[error("dpdk: the environment cannot be initialised: {log}; look at [dpdk] eal_args and eal_memory_mib")]
+    #[error("dpdk: the environment cannot be initialised{with}: {log}; look at [dpdk] eal_args and eal_memory_mib")]
     Eal {
+        /// The arguments of the configuration, if it has any.
+        with: String,
         /// What the library says.
         log: String,
     },
@@ -54,8 +56,8 @@ pub enum DpdkError {
     },
     /// A kernel driver has the device, or none.
     #[error(
-        "dpdk: {device} is bound to {driver}; bind it to vfio-pci or uio_pci_generic: deploy/host-setup bind {device} (the kernel \
-         has no interface of it then)"
+        "dpdk: {device} is bound to {driver}; bind it to vfio-pci or uio_pci_generic: deploy/host-setup bind {device} --apply \
+         (the kernel has no interface of it then)"
     )]
     NotBound {
         /// Its address.
@@ -91,6 +93,19 @@ pub enum DpdkError {
         device: String,
         /// The interface.
         interface: String,
+    },
+    /// Its rings cannot be locked in memory.
+    #[error(
+        "dpdk: {device}: the kernel does not lock its rings in memory (RLIMIT_MEMLOCK: {limit}): {log}; raise it (`ulimit -l \
+         unlimited`, systemd: LimitMEMLOCK=infinity), or lower framecnt or blocksz of the device"
+    )]
+    Locked {
+        /// The device.
+        device: String,
+        /// The limit of this process.
+        limit: String,
+        /// What the library says.
+        log: String,
     },
     /// The device cannot be driven.
     #[error("dpdk: {device} cannot be opened: {reason}: {log}")]
@@ -190,8 +205,8 @@ pub enum DpdkError {
     NoPackets,
     /// The arena is not on hugepages.
     #[error(
-        "dpdk: {device} reads and writes the arena itself, and the arena is not on hugepages; write [arena] hugepages = \"require\", and \
-         reserve them: sysctl -w vm.nr_hugepages=N"
+        "dpdk: {device} reads and writes the arena itself, and the arena is not on hugepages; write [arena] hugepages = \"require\", \
+         and run deploy/host-setup hugepages N --apply, with the number of all pages that `flumeway check` names"
     )]
     OrdinaryPages {
         /// The device.

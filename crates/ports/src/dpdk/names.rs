@@ -1,6 +1,7 @@
 //! Devices' names and arguments, and what the kernel says about a device before the library is asked.
 
 use super::DpdkError;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 /// Kernel drivers that leave a device to a process.
@@ -21,19 +22,34 @@ pub(super) fn short_name(device: &str) -> &str {
     device.split(',').next().unwrap_or(device)
 }
 
-/// Whether it is the address of a PCI device: `dddd:bb:dd.f`.
+/// Whether it is the address of a PCI device: `dddd:bb:dd.f`; behind some controllers (VMD) a domain has up to 8 digits.
 pub(super) fn is_pci(device: &str) -> bool {
     let address = short_name(device);
-    let hex = |text: &str, len: usize| text.len() == len && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let hex = |text: &str, lens: RangeInclusive<usize>| {
+        lens.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit())
+    };
     let mut parts = address.split([':', '.']);
-    let mut next = |len| parts.next().is_some_and(|part| hex(part, len));
-    next(4) && next(2) && next(2) && next(1) && address.matches(':').count() == 2
+    let mut next = |lens| parts.next().is_some_and(|part| hex(part, lens));
+    next(4..=8) && next(2..=2) && next(2..=2) && next(1..=1) && address.matches(':').count() == 2
 }
 
 /// The kernel's driver of a PCI device; `None` for anything else, and without one.
-pub(super) fn kernel_driver(device: &str) -> Option<String> {
+fn kernel_driver(device: &str) -> Option<String> {
     let link = Path::new(PCI).join(short_name(device)).join("driver");
     is_pci(device).then(|| std::fs::read_link(link).ok()?.file_name()?.to_str().map(str::to_owned))?
+}
+
+/// Which addresses a device reaches memory by, `va` or `pa`, as the library calls them; `None` for what is no PCI device, and
+/// without a driver.
+pub(super) fn iova_mode(device: &str) -> Option<&'static str> {
+    let driver = kernel_driver(device)?;
+    let group = std::fs::read_to_string(Path::new(PCI).join(short_name(device)).join("iommu_group/name"));
+    Some(iova_of(&driver, group.ok().as_deref().map(str::trim)))
+}
+
+/// The same, by the kernel's driver and the name of the device's group: one that vfio made up has no IOMMU.
+fn iova_of(driver: &str, group: Option<&str>) -> &'static str {
+    if driver.contains("uio") || group == Some("vfio-noiommu") { "pa" } else { "va" }
 }
 
 /// What the kernel says about the device, before the library is asked.
@@ -100,13 +116,31 @@ mod tests {
 
     #[test]
     fn pci_addresses_are_told_from_virtual_devices() {
-        for device in ["0000:00:05.0", "0001:ff:1f.7", "0000:00:05.0,rx_vec=1"] {
+        for device in ["0000:00:05.0", "0001:ff:1f.7", "0000:00:05.0,rx_vec=1", "10000:e1:00.1", "fedcba98:00:00.0"] {
             assert!(is_pci(device), "{device}");
         }
-        for device in ["net_null0", "00:05.0", "net_af_xdp0,iface=0000:00:05.0", "0000:00:05", "0000.00.05.0", ""] {
+        let others = [
+            "net_null0",
+            "00:05.0",
+            "net_af_xdp0,iface=0000:00:05.0",
+            "0000:00:05",
+            "0000.00.05.0",
+            "123456789:00:05.0",
+            "",
+        ];
+        for device in others {
             assert!(!is_pci(device), "{device}");
         }
         assert_eq!(short_name("net_tap0,iface=x"), "net_tap0");
+    }
+
+    #[test]
+    fn without_an_iommu_addresses_are_physical() {
+        assert_eq!(iova_of("vfio-pci", None), "va");
+        assert_eq!(iova_of("vfio-pci", Some("")), "va");
+        assert_eq!(iova_of("vfio-pci", Some("vfio-noiommu")), "pa");
+        assert_eq!(iova_of("uio_pci_generic", None), "pa");
+        assert_eq!(iova_mode("net_null0"), None);
     }
 
     #[test]
