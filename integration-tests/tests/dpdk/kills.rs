@@ -85,7 +85,7 @@ fn assert_replies(pipeline: &Pipeline, client: &Client, ledger: &Value) -> (u64,
 
 /// What the interface under the port received was judged, or is counted as lost. The books are exact when a new incarnation
 /// has begun and nothing comes meanwhile.
-fn assert_losses(net: &Switched, pipeline: &Pipeline, sent: u64) -> u64 {
+pub fn assert_losses(net: &Switched, pipeline: &Pipeline, sent: u64) -> u64 {
     kill(pipeline, "rx-gateway");
     let mut ledger = pipeline.assert_whole();
     let lost = || pipeline.counter("rx-gateway", "lost_in_device");

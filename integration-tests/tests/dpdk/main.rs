@@ -9,6 +9,7 @@ mod kills;
 mod link;
 mod queues;
 mod quiet;
+mod restarts;
 mod rights;
 mod serving;
 mod wrong_input;
