@@ -19,14 +19,19 @@ pub fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
 }
 
-/// Stops infer until the handle is dropped.
+/// Stops a stage until the handle is dropped.
 #[derive(Debug)]
 pub struct Stopped(u32);
 
 impl Stopped {
-    /// From now on.
+    /// Infer, from now on.
     pub fn infer(pipeline: &Pipeline) -> Self {
-        let pid = pipeline.pid("infer.0");
+        Self::stage(pipeline, "infer.0")
+    }
+
+    /// Any stage, from now on.
+    pub fn stage(pipeline: &Pipeline, name: &str) -> Self {
+        let pid = pipeline.pid(name);
         signal(pid, Signal::STOP);
         Self(pid)
     }

@@ -5,6 +5,7 @@ use rustix::fd::OwnedFd;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketType, ipproto, recv, sendto, socket};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 /// Source port of the datagrams.
@@ -74,4 +75,24 @@ pub fn ping(net: &Net, to: IpAddr, data: &[u8], patience: Duration) -> bool {
             return true;
         }
     }
+}
+
+/// Echo requests (RFC 792) of the traffic's side, more than a few at once, until the other end of `working` is dropped; how many.
+pub fn flood(net: &Net, to: IpAddr, working: &Receiver<()>) -> u64 {
+    // Fewer than wait in a port's queue beside what else comes.
+    const AT_ONCE: u16 = 100;
+    let socket = open(net, Side::Traffic, AddressFamily::INET, ipproto::ICMP);
+    let mut sent = 0;
+    while working.try_recv() == Err(TryRecvError::Empty) {
+        for n in 0..AT_ONCE {
+            let mut request = [8, 0, 0, 0, 0xf1, 0x0d, 0, 0];
+            request[6..8].copy_from_slice(&n.to_be_bytes());
+            let sum = checksum(&request);
+            request[2..4].copy_from_slice(&sum.to_be_bytes());
+            sendto(&socket, &request, SendFlags::empty(), &SocketAddr::new(to, 0)).expect("send an echo request");
+            sent += 1;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    sent
 }

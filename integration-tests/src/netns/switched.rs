@@ -23,6 +23,7 @@ const ASK_MS: u32 = 50;
 pub struct Switched {
     net: Net,
     ports: Vec<String>,
+    peers: Vec<String>,
 }
 
 impl Switched {
@@ -40,7 +41,7 @@ impl Switched {
             [Side::Pipeline, Side::Traffic].map(|side| (0..pairs).map(|n| name(side, n)).collect::<Vec<_>>());
         script(&net, Side::Pipeline, &pipeline_side(&net, &ports, &peers)).map_err(Missing::Veth)?;
         script(&net, Side::Traffic, &traffic_side(&net, &peers)).map_err(Missing::Bridge)?;
-        Ok(Self { net, ports })
+        Ok(Self { net, ports, peers })
     }
 
     /// [`Switched::with`], or nothing and [`skipped`].
@@ -62,6 +63,15 @@ impl Switched {
     /// The interface that is the pipeline's port `n`.
     pub fn port(&self, n: usize) -> &str {
         &self.ports[n]
+    }
+
+    /// Whether the switch hands broadcasts (what ARP asks by) and multicasts (what neighbour discovery asks by) on to port `n`. Both,
+    /// unless it is told so.
+    pub fn floods(&self, n: usize, broadcasts: bool, multicasts: bool) {
+        let word = |on| if on { "on" } else { "off" };
+        let (bcast, mcast) = (word(broadcasts), word(multicasts));
+        let line = format!("ip link set {} type bridge_slave bcast_flood {bcast} mcast_flood {mcast}\n", self.peers[n]);
+        script(&self.net, Side::Traffic, &line).expect("a port of the switch");
     }
 
     /// A number that the kernel counts for port `n` (`/sys/class/net/*/statistics`).

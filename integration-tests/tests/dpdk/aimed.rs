@@ -41,6 +41,8 @@ struct Range {
     /// Frames that were not answered, and those of them that the gateway never had.
     without: u64,
     unseen: u64,
+    /// Rounds of each point whose frame was answered.
+    answered: [usize; POINTS.len()],
 }
 
 impl Range {
@@ -81,7 +83,8 @@ impl Range {
         assert_eq!(all, n("buffers"), "{stage} {point}: {audit}");
     }
 
-    fn round(&mut self, stage: &str, point: &str, fate: Fate) {
+    fn round(&mut self, n: usize) {
+        let (stage, point, fate) = POINTS[n];
         let (lost, unconfirmed) = (self.lost(), self.unconfirmed());
         let (incarnation, id) = self.reach(stage, point);
         self.assert_state(stage, point);
@@ -111,6 +114,7 @@ impl Range {
                 self.client.receive();
                 self.client.replies.contains_key(&id)
             });
+            self.answered[n] += 1;
         } else {
             std::thread::sleep(Duration::from_millis(20));
             self.client.receive();
@@ -133,13 +137,15 @@ fn aimed(pmd: Pmd) {
     let more = "[supervisor]\nheartbeat_timeout_ms = 60000\nmax_interruptions = 60000\n";
     let pipeline = Wanted { more, ..Wanted::on(pmd) }.start_with(&net, "aimed", &with_kill_points());
     let client = client(&net, both(&net)[0], 1);
-    let mut range = Range { pipeline, client, sent: 0, without: 0, unseen: 0 };
+    let mut range = Range { pipeline, client, sent: 0, without: 0, unseen: 0, answered: [0; POINTS.len()] };
     for _ in 0..ROUNDS {
-        for (stage, point, fate) in POINTS {
-            range.round(stage, point, fate);
-        }
+        (0..POINTS.len()).for_each(|n| range.round(n));
     }
-    let Range { pipeline, client, sent, without, unseen } = range;
+    let Range { pipeline, client, sent, without, unseen, answered } = range;
+    for ((stage, point, fate), answered) in POINTS.into_iter().zip(answered) {
+        let may_be = matches!(fate, Fate::Answered | Fate::UnconfirmedAndSent);
+        assert_eq!(answered > 0, may_be, "{stage} {point}: {answered} of {ROUNDS} frames answered");
+    }
     for (id, answers) in &client.replies {
         assert_eq!(answers.len(), 1, "frame {id} is answered once");
         assert_right(&client, *id);

@@ -1,13 +1,14 @@
 //! Neighbours: nobody but the pipeline tells where it is, and it tells nothing about others.
 
 use crate::{Pmd, Wanted, both, client, ip, two_ports, wait_back, wrong_checksums};
-use integration_tests::gate::number;
+use integration_tests::gate::{Stopped, number};
 use integration_tests::netns::{SWITCH, Side, Switched};
 use integration_tests::pipeline::{PATIENCE, Pipeline, wait_until};
 use integration_tests::raw;
 use integration_tests::traffic::{assert_right, tensor_of};
 use serde_json::Value;
 use std::net::IpAddr;
+use std::sync::mpsc;
 use std::time::Duration;
 
 /// How long nothing is waited for.
@@ -90,22 +91,37 @@ fn questions_and_echoes_on_af_xdp() {
     neighbours(Pmd::AfXdp);
 }
 
+/// Nothing leaves tx for a while, so that answers to neighbours pile up however fast the machine is.
 #[test]
 fn a_flood_of_echo_requests_does_not_keep_frames_out() {
     let Some(net) = two_ports("flood", Pmd::AfPacket) else { return };
-    let pipeline = Wanted::on(Pmd::AfPacket).start(&net, "flood");
+    let more = "[supervisor]\nheartbeat_timeout_ms = 60000\n";
+    let pipeline = Wanted { more, ..Wanted::on(Pmd::AfPacket) }.start(&net, "flood");
     let [to, _] = both(&net);
     frame(&net, to, 1);
-    for n in 0..400_u32 {
-        raw::ping(net.net(), to, &n.to_be_bytes(), Duration::ZERO);
-    }
     let mut client = client(&net, to, 2);
-    for id in 0..50 {
-        client.send_tensor(id, &tensor_of(id));
-        client.receive_until(id as usize + 1);
-        assert_right(&client, id);
-    }
-    wait_until("every request to be judged", || verdict(&pipeline, "link") + verdict(&pipeline, "link_limited") >= 400);
+    let (over, working) = mpsc::channel();
+    let limited = || verdict(&pipeline, "link_limited");
+    let requests = std::thread::scope(|scope| {
+        let flood = scope.spawn(|| {
+            let working = working;
+            raw::flood(net.net(), to, &working)
+        });
+        let over = over;
+        let stopped = Stopped::stage(&pipeline, "tx");
+        wait_until("answers to be withheld", || limited() > 0);
+        for id in 0..50 {
+            client.send_tensor(id, &tensor_of(id));
+        }
+        wait_until("the frames to be admitted", || pipeline.ledger()["received"] == 51);
+        drop(stopped);
+        client.receive_until(50);
+        drop(over);
+        flood.join().expect("the flood")
+    });
+    (0..50).for_each(|id| assert_right(&client, id));
+    // Two answers of ARP, beside those to the flood.
+    wait_until("every request to be judged", || verdict(&pipeline, "link") + limited() >= requests);
     let ledger = pipeline.assert_whole();
     assert_eq!(ledger["answered"], 51, "{ledger}");
 }

@@ -12,6 +12,7 @@ mod quiet;
 mod restarts;
 mod rights;
 mod serving;
+mod settings;
 mod wrong_input;
 
 use integration_tests::client::Client;
@@ -221,9 +222,30 @@ fn wrong_checksums(net: &Switched) -> u64 {
     names.into_iter().map(|name| net.net().kernel_counter(Side::Traffic, name)).sum()
 }
 
-/// What runs in the pipeline's namespace, programs on its interfaces, open hugepage files and folders of the library.
+/// What runs in the pipeline's namespace, programs on its interfaces, files of hugepages and folders of the library.
 fn leftovers(net: &Switched) -> Vec<String> {
     let mut left: Vec<String> = net.processes().iter().map(|pid| format!("process {pid}")).collect();
     left.extend(net.net().attachments(Side::Pipeline).iter().map(|a| format!("XDP program {a:?}")));
+    left.extend(files_of_the_library());
     left
+}
+
+/// What the library would keep of a stage in the file system, were it not told to keep all in memory: a folder, and a file of each
+/// hugepage, named after the stage. No stage of any pipeline has some, dead or alive.
+fn files_of_the_library() -> Vec<String> {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let of_hugepages = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        let folder = words.next()?;
+        (words.next() == Some("hugetlbfs")).then_some(folder)
+    });
+    let folders = of_hugepages.chain(["/var/run/dpdk"]);
+    let names = folders.flat_map(|folder| names_in(Path::new(folder)));
+    names.filter(|name| ["flumeway-rx-", "flumeway-tx-"].iter().any(|prefix| name.starts_with(prefix))).collect()
+}
+
+/// What a folder holds; nothing where there is none.
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }

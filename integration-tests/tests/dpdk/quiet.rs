@@ -9,7 +9,17 @@ use integration_tests::traffic::{assert_right, steady, tensor_of};
 use std::time::{Duration, Instant};
 
 /// How long the pipeline is watched doing nothing.
-const WATCHED: Duration = Duration::from_secs(3);
+const WATCHED: Duration = Duration::from_secs(2);
+/// How often it is: other tests make the kernel do work in these processes' time.
+const WINDOWS: usize = 3;
+
+/// Percent of a core that each process takes.
+fn shares(pids: &[u32]) -> Vec<f64> {
+    let (begun, before) = (Instant::now(), pids.iter().map(|p| cpu_ns(*p)).collect::<Vec<_>>());
+    std::thread::sleep(WATCHED);
+    let took = begun.elapsed().as_nanos() as f64;
+    pids.iter().zip(&before).map(|(p, b)| (cpu_ns(*p) - b) as f64 / took * 100.0).collect()
+}
 
 fn idle(pmd: Pmd) {
     let Some(net) = two_ports("idle", pmd) else { return };
@@ -22,13 +32,14 @@ fn idle(pmd: Pmd) {
     pipeline.assert_whole();
     let pids = pipeline.pids();
     std::thread::sleep(Duration::from_millis(500));
-    let (begun, before) = (Instant::now(), pids.iter().map(|p| cpu_ns(*p)).collect::<Vec<_>>());
-    std::thread::sleep(WATCHED);
-    let took = begun.elapsed().as_nanos() as f64;
-    let shares: Vec<f64> = pids.iter().zip(&before).map(|(p, b)| (cpu_ns(*p) - b) as f64 / took * 100.0).collect();
+    let is_quiet = |shares: &Vec<f64>| shares.iter().all(|share| *share < 1.0);
+    let mut windows = Vec::with_capacity(WINDOWS);
+    while windows.len() < WINDOWS && !windows.last().is_some_and(is_quiet) {
+        windows.push(shares(&pids));
+    }
     assert_eq!(pipeline.pids(), pids, "nobody died");
-    report(&name, &format!("percent of a core, stages and supervisor: {shares:.2?}\n"));
-    assert!(shares.iter().all(|share| *share < 1.0), "percent of a core by process: {shares:.2?}");
+    report(&name, &format!("percent of a core, stages and supervisor: {windows:.2?}\n"));
+    assert!(windows.last().is_some_and(is_quiet), "percent of a core by process: {windows:.2?}");
     // Awake at once when something comes.
     client.send_tensor(200, &tensor_of(200));
     client.receive_until(201);
@@ -86,16 +97,26 @@ fn overload(pmd: Pmd) {
         },
     );
     let received = number(&ledger["received"]);
-    client.receive_until(received as usize);
+    if pmd == Pmd::AfPacket {
+        client.receive_until(received as usize);
+    } else {
+        // Replies leave in longer bursts than the client's kernel has room for (`net.core.netdev_max_backlog`).
+        while client.receive() > 0 {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    let replies = client.replies.len();
     report(
         &format!("dpdk-overload-{}", pmd.word()),
         &format!("{sent} sent at once: {received} received, {told} told by the port, {} lost\n", lost()),
     );
     assert!(received < sent, "no overload: {ledger}");
+    // The release of `net_af_packet` that Debian has does not tell what its socket dropped: there the books reckon it up.
+    assert!(told > 0 || pmd == Pmd::AfPacket, "the port tells of no packet that it dropped: {ledger}");
     assert!(received + lost() >= sent, "{ledger}");
     for id in sent..sent + 20 {
         client.send_tensor(id, &tensor_of(id));
-        client.receive_until(received as usize + 1 + (id - sent) as usize);
+        client.receive_until(replies + 1 + (id - sent) as usize);
         assert_right(&client, id);
     }
     pipeline.assert_whole();
@@ -104,4 +125,9 @@ fn overload(pmd: Pmd) {
 #[test]
 fn overload_is_counted_on_af_packet() {
     overload(Pmd::AfPacket);
+}
+
+#[test]
+fn overload_is_counted_and_told_on_af_xdp() {
+    overload(Pmd::AfXdp);
 }

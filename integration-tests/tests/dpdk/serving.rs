@@ -1,6 +1,9 @@
 //! The same answers as with every other driver, and nothing left when it stops.
 
-use crate::{BUFFERS, Pmd, Wanted, both, came, client, judged, leftovers, started, two_ports, wrong_checksums};
+use crate::{
+    BUFFERS, Pmd, Wanted, both, came, client, files_of_the_library, judged, leftovers, started, two_ports,
+    wrong_checksums,
+};
 use integration_tests::client::{Client, Frame, tensor, values};
 use integration_tests::gate::number;
 use integration_tests::netns::{Side, Switched};
@@ -71,22 +74,14 @@ fn assert_shown(net: &Switched, pipeline: &Pipeline, pmd: Pmd) {
     }
 }
 
-fn stops_without_a_trace(net: &Switched, pipeline: Pipeline, folders: &[String]) {
+fn stops_without_a_trace(net: &Switched, pipeline: Pipeline) {
+    assert_eq!(files_of_the_library(), [] as [String; 0], "while it runs");
     let (code, last) = pipeline.stop();
     assert_eq!((code, leftovers(net)), (0, vec![]), "{last}");
-    let new: Vec<_> = run_folders().into_iter().filter(|folder| !folders.contains(folder)).collect();
-    assert!(new.iter().all(|folder| !folder.contains(&std::process::id().to_string())), "{new:?}");
-}
-
-/// Folders in which the library keeps what belongs to a running process.
-fn run_folders() -> Vec<String> {
-    let entries = std::fs::read_dir("/var/run/dpdk").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 fn small_frames(pmd: Pmd) {
     let Some(net) = two_ports("serving", pmd) else { return };
-    let folders = run_folders();
     let pipeline = Wanted::on(pmd).start(&net, "serving");
     let before = wrong_checksums(&net);
     for (stream, to) in both(&net).into_iter().enumerate() {
@@ -98,7 +93,7 @@ fn small_frames(pmd: Pmd) {
     assert_nothing_lost(&net, &pipeline, 600);
     assert_eq!(wrong_checksums(&net), before, "the client's kernel found checksums wrong");
     assert_shown(&net, &pipeline, pmd);
-    stops_without_a_trace(&net, pipeline, &folders);
+    stops_without_a_trace(&net, pipeline);
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub struct Guest<'a> {
 }
 
 impl<'a> Guest<'a> {
-    /// Starts it, until all stages are active. `supervisor`: further lines of `[supervisor]`.
+    /// Starts it, until all stages are at work: their ports have started. `supervisor`: further lines of `[supervisor]`.
     pub fn start(machine: &'a mut Machine, config: &str, supervisor: &str) -> Self {
         let own = "[supervisor]\ncontrol_socket = \"/tmp/control.sock\"\nquarantine_dir = \"/tmp/quarantine\"\n\
                    heartbeat_timeout_ms = 60000\n";
@@ -30,11 +30,11 @@ impl<'a> Guest<'a> {
              } >/dev/null 2>&1 &",
         );
         let mut guest = Self { machine };
-        guest.wait("all stages to be active", |guest| {
+        guest.wait("all stages to be at work", |guest| {
             assert_eq!(guest.machine.written("ended"), "", "flumeway ended:\n{}", guest.log());
             let status = guest.try_ask("status").unwrap_or_default();
             let stages = status["stages"].as_array().cloned().unwrap_or_default();
-            !stages.is_empty() && stages.iter().all(|s| s["state"] == "active")
+            !stages.is_empty() && stages.iter().all(|s| s["state"] == "active" && s["at_work"] == true)
         });
         guest
     }
@@ -85,19 +85,30 @@ impl<'a> Guest<'a> {
     }
 
     /// SIGKILL for the stage that has this device, which must be without DMA and in nobody's hands when the death can be seen;
-    /// then waits for the successor. Returns when the kill was ordered and when the successor was active.
-    pub fn kill_9(&mut self, stage: &str, device: &str) -> (Instant, Instant) {
+    /// then waits until the successor's port has started.
+    pub fn kill_9(&mut self, stage: &str, device: &str) {
         let entry = self.stage(stage);
         let (pid, before) = (&entry["pid"], entry["incarnation"].as_u64().expect("an incarnation"));
-        let ordered = Instant::now();
         let told = self.machine.must(&format!("\"$BIN/pci-release\" kill {pid} {device}"));
         let findings: Value = serde_json::from_str(told.trim()).unwrap_or_else(|e| panic!("{told}: {e}"));
         assert_eq!((&findings["cases"], &findings["released"]), (&1.into(), &1.into()), "{findings}");
-        self.wait(&format!("{stage} to be active again"), |guest| {
+        self.wait_back(stage, before);
+    }
+
+    /// A fresh process takes over by order, and its port has started.
+    pub fn restart(&mut self, stage: &str) {
+        let before = self.stage(stage)["incarnation"].as_u64().expect("an incarnation");
+        let answer = self.ask(&format!("restart {stage}"));
+        assert_eq!(answer["restarted"].as_array().map(Vec::len), Some(1), "{answer}; log:\n{}", self.log());
+        self.wait_back(stage, before);
+    }
+
+    fn wait_back(&mut self, stage: &str, before: u64) {
+        self.wait(&format!("{stage} to be at work again"), |guest| {
             let entry = guest.stage(stage);
-            entry["state"] == "active" && entry["incarnation"].as_u64().is_some_and(|now| now > before)
+            let is_newer = entry["incarnation"].as_u64().is_some_and(|now| now > before);
+            entry["state"] == "active" && entry["at_work"] == true && is_newer
         });
-        (ordered, Instant::now())
     }
 
     /// Waits until nothing is in flight and all buffers are home; the ledger, which balances.
