@@ -12,6 +12,9 @@ use std::process::Command;
 /// The bridge's name: the client's interface.
 pub const SWITCH: &str = "switch";
 
+/// The client's hardware address: without one of its own a bridge takes a port's, and another's when that port is unplugged.
+const CLIENTS_MAC: &str = "02:00:00:00:77:02";
+
 /// How long the client believes a link address that it has been told, in milliseconds: as long as any test takes.
 const REACHABLE_MS: u32 = 3_600_000;
 
@@ -65,13 +68,13 @@ impl Switched {
         &self.ports[n]
     }
 
-    /// Whether the switch hands broadcasts (what ARP asks by) and multicasts (what neighbour discovery asks by) on to port `n`. Both,
-    /// unless it is told so.
-    pub fn floods(&self, n: usize, broadcasts: bool, multicasts: bool) {
-        let word = |on| if on { "on" } else { "off" };
-        let (bcast, mcast) = (word(broadcasts), word(multicasts));
-        let line = format!("ip link set {} type bridge_slave bcast_flood {bcast} mcast_flood {mcast}\n", self.peers[n]);
-        script(&self.net, Side::Traffic, &line).expect("a port of the switch");
+    /// Does `work` while port `n` is not plugged into the switch.
+    pub fn without(&self, n: usize, work: impl FnOnce()) {
+        let peer = &self.peers[n];
+        let run = |text: &str| script(&self.net, Side::Traffic, text).expect("a port of the switch");
+        run(&format!("ip link set {peer} nomaster\n"));
+        work();
+        run(&format!("ip link set {peer} master {SWITCH}\n{}", until_forwarding(peer)));
     }
 
     /// A number that the kernel counts for port `n` (`/sys/class/net/*/statistics`).
@@ -120,7 +123,7 @@ fn pipeline_side(net: &Net, ports: &[String], peers: &[String]) -> String {
 fn traffic_side(net: &Net, peers: &[String]) -> String {
     let mtu = net.options().mtu;
     let mut text = format!(
-        "ip addr flush dev {}\nip link add {SWITCH} mtu {mtu} type bridge mcast_snooping 0\n\
+        "ip addr flush dev {}\nip link add {SWITCH} address {CLIENTS_MAC} mtu {mtu} type bridge mcast_snooping 0\n\
          for f in ipv4 ipv6; do cd /proc/sys/net/$f/neigh/{SWITCH}\n\
          echo {REACHABLE_MS} > base_reachable_time_ms; echo {ASK_MS} > retrans_time_ms; echo 40 > mcast_solicit; done\n",
         peers[0]
@@ -134,9 +137,12 @@ fn traffic_side(net: &Net, peers: &[String]) -> String {
     let _ = writeln!(text, "ip link set {SWITCH} up");
     // The kernel may tell the bridge up to a second later that a link is there (net/core/link_watch.c); 3 is "forwarding".
     for peer in peers {
-        let state = format!("/sys/class/net/{peer}/brport/state");
-        let _ =
-            writeln!(text, "n=0; until [ \"$(cat {state})\" = 3 ] || [ $n = 200 ]; do sleep 0.02; n=$((n+1)); done");
+        text.push_str(&until_forwarding(peer));
     }
     text
+}
+
+fn until_forwarding(peer: &str) -> String {
+    let state = format!("/sys/class/net/{peer}/brport/state");
+    format!("n=0; until [ \"$(cat {state})\" = 3 ] || [ $n = 200 ]; do sleep 0.02; n=$((n+1)); done\n")
 }

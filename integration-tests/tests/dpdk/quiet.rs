@@ -80,6 +80,10 @@ fn overload(pmd: Pmd) {
     let missed = || pipeline.counter("rx-gateway", "device_missed") + pipeline.counter("rx-gateway", "device_no_mbuf");
     // A new incarnation reckons up what no counter of the port's has told.
     let before = number(&pipeline.stage("rx-gateway")["incarnation"]);
+    // The release of `net_af_packet` that Debian has does not tell what its socket dropped: there the books alone reckon it up.
+    if pmd == Pmd::AfXdp {
+        wait_until("the port to tell of packets that it dropped", || missed() > 0);
+    }
     let told = missed();
     pipeline.kill_9("rx-gateway");
     wait_back(&pipeline, "rx-gateway", before);
@@ -111,8 +115,6 @@ fn overload(pmd: Pmd) {
         &format!("{sent} sent at once: {received} received, {told} told by the port, {} lost\n", lost()),
     );
     assert!(received < sent, "no overload: {ledger}");
-    // The release of `net_af_packet` that Debian has does not tell what its socket dropped: there the books reckon it up.
-    assert!(told > 0 || pmd == Pmd::AfPacket, "the port tells of no packet that it dropped: {ledger}");
     assert!(received + lost() >= sent, "{ledger}");
     for id in sent..sent + 20 {
         client.send_tensor(id, &tensor_of(id));

@@ -5,3 +5,4 @@ mod flood;
 mod guest;
 mod host_setup;
 mod pipeline;
+mod restarts;

@@ -22,7 +22,7 @@ const RATE: u32 = 100;
 /// Times are noted outside the machine; what happens inside is seen a little later or earlier.
 const SLACK: Duration = Duration::from_millis(500);
 
-fn config(taps: &Taps) -> String {
+pub fn config(taps: &Taps) -> String {
     let dpdk = format!(
         "[ingress]\ndriver = \"dpdk\"\nlisten = \"[::]:{PORT}\"\n\
          [dpdk]\nrx = [\"{RX}\"]\ntx = \"{TX}\"\naddresses = [\"{}\", \"{}\"]\nrx_descriptors = 512\ntx_descriptors = 512\n",
@@ -33,7 +33,7 @@ fn config(taps: &Taps) -> String {
 }
 
 /// Whether the stages have DPDK; says so aloud if not.
-fn is_built_in(label: &str) -> bool {
+pub fn is_built_in(label: &str) -> bool {
     let rx_gateway = integration_tests::shipped().join("flumeway-rx-gateway");
     let output = Command::new(rx_gateway).arg("--drivers").output().expect("run rx-gateway");
     let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
@@ -51,7 +51,7 @@ fn client(taps: &Taps, to: IpAddr, stream: u32) -> Client {
 }
 
 /// Frames that the shipped client sends are all answered.
-fn assert_served(taps: &Taps, frames: u32) {
+pub fn assert_served(taps: &Taps, frames: u32) {
     let mut send = taps.command(integration_tests::shipped().join("flumeway"));
     let to = SocketAddr::new(taps.v4(HOST), PORT);
     send.args(["send", "--json", "--tensor", "16", "--timeout-ms", "20000", "--window", "32", "--to", &to.to_string()]);
@@ -64,7 +64,7 @@ fn assert_served(taps: &Taps, frames: u32) {
 }
 
 /// The clients' kernel has no entry but those that it asks for.
-fn assert_introduces_itself(taps: &Taps) {
+pub fn assert_introduces_itself(taps: &Taps) {
     taps.forget_neighbours();
     for (stream, to) in [taps.v4(HOST), taps.v6(HOST)].into_iter().enumerate() {
         let mut client = client(taps, to, 100 + stream as u32);
@@ -99,6 +99,25 @@ fn send_until(client: &mut Client, working: &Receiver<()>) -> Vec<Instant> {
     sent
 }
 
+/// Waits until a frame is answered: one is sent after the other, by a client of its own, which is returned.
+fn wait_served(taps: &Taps, stream: u32) -> Client {
+    let mut client = client(taps, taps.v4(HOST), stream);
+    let until = Instant::now() + PATIENCE;
+    for id in 0.. {
+        assert!(Instant::now() < until, "no frame is answered again; neighbours:\n{}", taps.neighbours());
+        client.send_tensor(id, &traffic::tensor_of(id));
+        let pause = Instant::now() + Duration::from_millis(100);
+        while client.replies.is_empty() && Instant::now() < pause {
+            client.receive();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if !client.replies.is_empty() {
+            break;
+        }
+    }
+    client
+}
+
 /// What the kills cost.
 struct Cost {
     sent: usize,
@@ -112,7 +131,7 @@ struct Cost {
 fn assert_survives(guest: &mut Guest<'_>, taps: &Taps, kills: usize) -> Cost {
     let before = guest.whole();
     let mut client = client(taps, taps.v4(HOST), 7);
-    let mut gaps = Vec::new();
+    let (mut gaps, mut others) = (Vec::new(), Vec::new());
     let (over, working) = channel::<()>();
     let sent = std::thread::scope(|scope| {
         let sender = scope.spawn(|| {
@@ -123,14 +142,18 @@ fn assert_survives(guest: &mut Guest<'_>, taps: &Taps, kills: usize) -> Cost {
         for n in 0..kills {
             let (stage, device) = [("rx-gateway", RX), ("tx", TX)][n % 2];
             std::thread::sleep(Duration::from_millis(700));
-            gaps.push(guest.kill_9(stage, device));
+            let killed = Instant::now();
+            guest.kill_9(stage, device);
+            // The gap ends when a frame that was sent afterwards is answered: a link may come up later than its port.
+            others.push(wait_served(taps, 1_000 + n as u32));
+            gaps.push((killed, Instant::now()));
         }
         std::thread::sleep(Duration::from_secs(1));
         drop(over);
         sender.join().expect("the sender")
     });
     let after = guest.whole();
-    while client.receive() > 0 {}
+    others.iter_mut().chain([&mut client]).for_each(|client| while client.receive() > 0 {});
     let lost: Vec<usize> = (0..sent.len()).filter(|id| !client.replies.contains_key(&(*id as u64))).collect();
     for id in &lost {
         let at = sent[*id];
@@ -145,7 +168,8 @@ fn assert_survives(guest: &mut Guest<'_>, taps: &Taps, kills: usize) -> Cost {
     let unconfirmed = guest.counter("tx", "sent_unconfirmed");
     assert_eq!(grown("received"), grown("answered"), "{after}");
     // What was received is answered, but for replies that were with a device when it was taken from a dead stage.
-    let unseen = grown("answered") - client.replies.len() as u64;
+    let seen: usize = others.iter().chain([&client]).map(|client| client.replies.len()).sum();
+    let unseen = grown("answered") - seen as u64;
     assert!(unseen <= unconfirmed, "{unseen} replies did not arrive, {unconfirmed} are unconfirmed: {after}");
     let longest_gap = gaps.iter().map(|(from, to)| to.duration_since(*from)).max().unwrap_or_default();
     Cost { sent: sent.len(), lost: lost.len(), unconfirmed, longest_gap }
