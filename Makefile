@@ -86,7 +86,9 @@ vm-kernel: deps
 # One test after the other: the machine is software, and wants both cores. Without a kernel, the tests say so.
 test-vm: deps build
 	-$(FETCH_KERNEL)
-	$(CARGO) test --workspace --test vm $(WITH_DPDK) -- --test-threads=1
+	$(CARGO) test --workspace --test vm $(WITH_DPDK) --no-run
+	began=$$(date +%s); $(CARGO) test --workspace --test vm $(WITH_DPDK) -- --test-threads=1 && \
+		echo "vm-suite: $$(($$(date +%s) - began)) s" > $(TARGET)/reports/vm-suite
 	@cat $(TARGET)/reports/*vm-*
 
 # The ring, the owner words and the sweep, by several independent tools. What each misses: docs/decisions/0007-proof.md.

@@ -6,6 +6,7 @@ mod datagrams;
 mod idle;
 #[path = "../af_xdp/net.rs"]
 mod net;
+mod queues;
 mod sending;
 mod settings;
 #[path = "../common/skip.rs"]
@@ -84,7 +85,7 @@ struct Dpdk {
     peer: UdpSocket,
     local: SocketAddr,
     // Dropped last: what is above lives in it.
-    _net: Net,
+    net: Net,
 }
 
 impl Dpdk {
@@ -101,7 +102,7 @@ impl Dpdk {
         let (arena, _) = conformance::arena_of(kind.buffers);
         let mut number = NUMBER.lock().expect("a number");
         *number += 1;
-        Some(Self { kind, eal, number: *number, arena, peer, local: SocketAddr::new(ip(0), PORT), _net: net })
+        Some(Self { kind, eal, number: *number, arena, peer, local: SocketAddr::new(ip(0), PORT), net })
     }
 
     /// The device of one side, as the configuration would name it.
