@@ -43,7 +43,7 @@ fn send_astray(net: &Switched, from: &Client, to: IpAddr, datagram: &[u8]) {
     buffer.extend_from_slice(datagram);
     let payload = MAX_HEADER_LEN..buffer.len();
     let at = write_headers(&mut buffer, payload, &path).expect("a frame");
-    let frame: String = buffer[at].iter().map(|byte| format!("{byte:02x}")).collect();
+    let frame = buffer[at].iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     let mut python = net.net().command_in(Side::Traffic, "python3");
     let sent = python.args(["-c", SEND, SWITCH, &frame]).status().expect("python3 (Debian package python3-minimal)");
     assert!(sent.success(), "python3: {sent}");
