@@ -41,7 +41,7 @@ fn packets_come_by_both_queues() {
         port.offer(&harness.arena, &mut free);
     }
     assert_eq!(by_queue.keys().copied().collect::<Vec<_>>(), [0, 1], "packets by queue: {by_queue:?}");
-    port.withdraw(&mut free);
+    port.withdraw(&mut free).expect("the port gives them back");
     for held in free {
         held.release();
     }

@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 
 const ME: Me = Me { id: RX, incarnation: 1 };
 
-impl Dpdk {
-    fn set_interface_mtu(&self, mtu: u16) {
-        let _starting = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let words = format!("link set dev {} mtu {mtu}", net::INTERFACE);
-        // The calling thread is in the port's namespace.
-        let status = Command::new("ip").args(words.split_whitespace()).status().expect("ip runs");
-        assert!(status.success(), "ip {words}");
-    }
+/// The calling thread is in the port's namespace.
+fn set_interface_mtu(mtu: u16) {
+    let _starting = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let words = format!("link set dev {} mtu {mtu}", net::INTERFACE);
+    let status = Command::new("ip").args(words.split_whitespace()).status().expect("ip runs");
+    assert!(status.success(), "ip {words}");
+}
 
+impl Dpdk {
     fn mtu_of_rx(&self, mtu: Option<u16>) -> Result<u16, PortError> {
         let _opening = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let options = RxOptions { mtu, ..self.options() };
@@ -37,7 +37,7 @@ impl Dpdk {
 fn mtu_is_the_interfaces(kind: &'static Kind, beyond: u16) {
     let Some(harness) = Dpdk::new(kind, false) else { return };
     for mtu in [1_500, 1_400] {
-        harness.set_interface_mtu(mtu);
+        set_interface_mtu(mtu);
         assert_eq!((harness.mtu_of_rx(None).expect("a port"), harness.mtu_of_tx(None).expect("a port")), (mtu, mtu));
     }
     assert_eq!(harness.mtu_of_tx(Some(1_300)).expect("a port"), 1_300);
@@ -50,9 +50,9 @@ fn mtu_is_the_interfaces(kind: &'static Kind, beyond: u16) {
 fn the_mtu_is_the_interfaces_on_af_packet() {
     mtu_is_the_interfaces(&AF_PACKET, 1_501);
     let Some(harness) = Dpdk::new(&AF_PACKET, false) else { return };
-    harness.set_interface_mtu(1_968);
+    set_interface_mtu(1_968);
     assert_eq!(harness.mtu_of_rx(None).expect("a frame of the ring holds it"), 1_968);
-    harness.set_interface_mtu(1_969);
+    set_interface_mtu(1_969);
     let error = harness.mtu_of_rx(None).unwrap_err().to_string();
     assert!(error.contains("to 1968 bytes here, and 1969 is set"), "{error}");
 }
@@ -88,5 +88,7 @@ fn a_port_starts_when_it_has_its_buffers() {
     out.drain(..).for_each(|packet| _ = packet.held.release());
     port.withdraw(&mut free).expect("the port gives them back");
     assert!(!port.is_starting());
-    free.into_iter().for_each(|held| _ = held.release());
+    for held in free {
+        held.release();
+    }
 }

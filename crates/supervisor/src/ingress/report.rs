@@ -116,7 +116,9 @@ mod tests {
             [(LINK_UP, 10_000, (json!("up"), json!(10_000))), (LINK_DOWN, 0, (json!("down"), Value::Null))]
         {
             let told = [(TxCounter::LinkUp, link), (TxCounter::LinkMbps, mbps), (TxCounter::DeviceErrors, 3)];
-            told.map(|(cell, value)| page.counters[cell as usize].store(value, Ordering::Relaxed));
+            for (cell, value) in told {
+                page.counters[cell as usize].store(value, Ordering::Relaxed);
+            }
             let shown = ports(&pipeline, &arena).expect("ports");
             assert_eq!((shown[1]["link"].clone(), shown[1]["link_mbps"].clone()), seen);
             assert_eq!(shown[1]["counters"]["device_send_errors"], 3);

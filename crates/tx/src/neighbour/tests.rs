@@ -115,7 +115,7 @@ impl TxPort for FakePort {
 
     fn withdraw(&mut self) -> Result<(), PortError> {
         let mut seen = self.seen.borrow_mut();
-        assert_eq!(seen.posted, [], "nothing is with the device");
+        assert!(seen.posted.is_empty(), "nothing is with the device");
         seen.withdrawn += 1;
         Ok(())
     }
