@@ -56,6 +56,13 @@ pub fn cpu_ns(pid: u32) -> u64 {
     }
 }
 
+/// Packets that all processors together found no room for in their backlogs: the second number of each line of
+/// `/proc/net/softnet_stat` (`softnet_seq_show` in the kernel's net/core/net-procfs.c), whatever namespace they were in.
+pub fn softnet_dropped() -> u64 {
+    let text = std::fs::read_to_string("/proc/net/softnet_stat").unwrap_or_default();
+    text.lines().filter_map(|line| u64::from_str_radix(line.split(' ').nth(1)?, 16).ok()).sum()
+}
+
 /// Whether the process runs, sleeps or is stopped; one that has ended and was not collected yet does not.
 pub fn is_alive(pid: u32) -> bool {
     stat(pid).first().is_some_and(|state| state != "Z" && state != "X")

@@ -19,7 +19,7 @@ fn stop(message: &str) -> ! {
 }
 
 pub fn make() {
-    for file in ["build.rs", "build/library.rs", "wrapper.h", "shim.h", "shim.c", "filter.h", "filter.c"] {
+    for file in ["build.rs", "build/library.rs", "wrapper.h", "shim.h", "shim.c", "buffers.c", "filter.h", "filter.c"] {
         println!("cargo:rerun-if-changed={file}");
     }
     let absent = "Debian: apt install libdpdk-dev libclang-14-dev pkg-config; or build without the feature `dpdk`";
@@ -58,7 +58,7 @@ fn flags() -> Vec<String> {
 
 fn compile(flags: &[String]) {
     let mut build = cc::Build::new();
-    build.files(["shim.c", "filter.c"]).opt_level(2).warnings(true).extra_warnings(true);
+    build.files(["shim.c", "buffers.c", "filter.c"]).opt_level(2).warnings(true).extra_warnings(true);
     // DPDK's own headers use what is marked as experimental and deprecated.
     build.define("ALLOW_EXPERIMENTAL_API", None).flag("-Wno-unused-parameter");
     for flag in flags {

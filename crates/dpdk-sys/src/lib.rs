@@ -1,8 +1,8 @@
 //! The part of libdpdk that Flumeway calls, as C declares it.
 //!
-//! `build.rs` makes the bindings from the headers that are installed, and compiles `shim.c`, which has a function for each of
-//! DPDK's inline functions that is needed, and plain structures in place of those that change from release to release.
-//! Everything else of DPDK is left out on purpose.
+//! `build.rs` makes the bindings from the headers that are installed, and compiles `shim.c` and `buffers.c`, which have a
+//! function for each of DPDK's inline functions that is needed, and plain structures in place of those that change from
+//! release to release. Everything else of DPDK is left out on purpose.
 //!
 //! Safe wrappers: `ports::dpdk`.
 

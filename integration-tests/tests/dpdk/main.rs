@@ -204,6 +204,11 @@ fn judged(ledger: &Value) -> u64 {
     ledger["packets"].as_object().expect("packets by verdict").values().map(number).sum()
 }
 
+/// Packets that a gateway's port has told of and not brought, and those that went with the port of a predecessor.
+fn not_brought(pipeline: &Pipeline, gateway: &str) -> u64 {
+    ["device_missed", "device_errors", "lost_in_device"].iter().map(|name| pipeline.counter(gateway, name)).sum()
+}
+
 /// Packets that have come to the port of `gateway` since it was there, as the interface under it counts.
 fn came(net: &Switched, pipeline: &Pipeline, gateway: &str, port: usize) -> u64 {
     // One more than the interface had then: nothing is 0.
@@ -231,7 +236,7 @@ fn leftovers(net: &Switched) -> Vec<String> {
 }
 
 /// What the library would keep of a stage in the file system, were it not told to keep all in memory: a folder, and a file of each
-/// hugepage, named after the stage. No stage of any pipeline has some, dead or alive.
+/// hugepage, named after the stage. A stage that is about to start has an empty folder for a moment.
 fn files_of_the_library() -> Vec<String> {
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
     let of_hugepages = mounts.lines().filter_map(|line| {
@@ -241,7 +246,12 @@ fn files_of_the_library() -> Vec<String> {
     });
     let folders = of_hugepages.chain(["/var/run/dpdk"]);
     let names = folders.flat_map(|folder| names_in(Path::new(folder)));
-    names.filter(|name| ["flumeway-rx-", "flumeway-tx-"].iter().any(|prefix| name.starts_with(prefix))).collect()
+    let of_the_dead = |name: &String| {
+        let rest = ["flumeway-rx-", "flumeway-tx-"].iter().find_map(|prefix| name.strip_prefix(prefix));
+        let digits = rest.map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default());
+        digits.is_some_and(|pid| !pid.parse().is_ok_and(integration_tests::processes::is_alive))
+    };
+    names.filter(of_the_dead).collect()
 }
 
 /// What a folder holds; nothing where there is none.

@@ -1,6 +1,6 @@
 //! Without traffic the ports leave the machine to others; with too much, the books say what was not taken.
 
-use crate::{Pmd, Wanted, both, came, client, judged, started, two_ports, wait_back};
+use crate::{Pmd, Wanted, both, came, client, judged, not_brought, started, two_ports, wait_back};
 use integration_tests::gate::{Stopped, number};
 use integration_tests::pipeline::wait_until;
 use integration_tests::processes::cpu_ns;
@@ -88,7 +88,7 @@ fn overload(pmd: Pmd) {
     pipeline.kill_9("rx-gateway");
     wait_back(&pipeline, "rx-gateway", before);
     let mut ledger = pipeline.assert_whole();
-    let lost = || pipeline.counter("rx-gateway", "lost_in_device");
+    let lost = || not_brought(&pipeline, "rx-gateway");
     wait_until(
         &format!(
             "{} packets to be judged or counted: {ledger}, {} lost",

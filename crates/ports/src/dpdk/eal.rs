@@ -10,8 +10,9 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A PCI address that no device has: the last function of the last device of a bus that bridges do not give out first.
 const NO_DEVICE: &str = "0000:ff:1f.7";
@@ -19,6 +20,8 @@ const NO_DEVICE: &str = "0000:ff:1f.7";
 const LOG_CHARS: usize = 400;
 /// Free hugepages of the usual size.
 const FREE_PAGES: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages";
+/// No environment takes as long to come up.
+const START: Duration = Duration::from_mins(1);
 
 /// Whether the environment of this process is up, or was tried.
 static TAKEN: Mutex<bool> = Mutex::new(false);
@@ -94,7 +97,9 @@ impl Eal {
         }
         let init_us = start.elapsed().as_micros() as u64;
         // With everything in memory nothing is kept in it.
-        let _ = std::fs::remove_dir(ffi::runtime_folder());
+        let folder = ffi::runtime_folder();
+        let _ = std::fs::remove_dir(&folder);
+        forget_the_dead(Path::new(&folder));
         Ok(Self { init_us, control: Arc::new(Mutex::new(log)) })
     }
 
@@ -108,6 +113,24 @@ impl Eal {
         let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
         control.take();
         control
+    }
+}
+
+/// Processes that were killed as they started have left their folders beside this one, with nothing in them.
+fn forget_the_dead(folder: &Path) {
+    let (Some(all), Some(own)) = (folder.parent(), folder.file_name().and_then(|name| name.to_str())) else { return };
+    // Names end with their process's number.
+    let kind = own.trim_end_matches(|c: char| c.is_ascii_digit());
+    for entry in std::fs::read_dir(all).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.strip_prefix(kind)) else { continue };
+        let is_number = !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit());
+        // One in another process namespace is not seen: it needs its folder for less than a second.
+        let is_old =
+            entry.metadata().and_then(|m| m.modified()).is_ok_and(|t| t.elapsed().is_ok_and(|age| age > START));
+        if is_number && is_old && !Path::new("/proc").join(pid).exists() {
+            let _ = std::fs::remove_dir(entry.path());
+        }
     }
 }
 
@@ -235,6 +258,25 @@ mod tests {
         let said = |arguments: &[String]| refused(libc::EINVAL, "Invalid argument", arguments).to_string();
         assert!(said(&["--no-such".to_owned()]).contains("initialised with [dpdk] eal_args [\"--no-such\"]: Invalid"));
         assert!(said(&[]).contains("cannot be initialised: Invalid"));
+    }
+
+    #[test]
+    fn folders_of_the_dead_alone_are_taken_away() {
+        let all = std::env::temp_dir().join(format!("flumeway-eal-{}", std::process::id()));
+        let alive = format!("fw-rx-{}", std::process::id());
+        // No process has this number: the kernel's largest is 4194304.
+        let names = [alive.as_str(), "fw-rx-9999999", "fw-rx-9999998", "fw-rx-", "fw-tx-9999999", "fw-rx-9999999x"];
+        for name in names {
+            std::fs::create_dir_all(all.join(name)).unwrap();
+            let long_ago = std::time::SystemTime::now() - 2 * START;
+            if name != "fw-rx-9999998" {
+                File::open(all.join(name)).unwrap().set_modified(long_ago).unwrap();
+            }
+        }
+        forget_the_dead(&all.join("fw-rx-1"));
+        let is_there = names.map(|name| all.join(name).exists());
+        std::fs::remove_dir_all(&all).unwrap();
+        assert_eq!(is_there, [true, false, true, true, true, true], "{names:?}");
     }
 
     #[test]

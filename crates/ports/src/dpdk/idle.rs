@@ -13,7 +13,7 @@ use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Longest sleep without interrupts, microseconds.
-const MOST_US: u32 = 1000;
+const MOST_US: u32 = 2000;
 
 /// How a stage that has nothing to do waits for packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -355,6 +355,9 @@ impl DpdkRx {
         let Some(pool) = &mut self.pool else { return 0 };
         let n = self.device.port.receive(queue, pool, &mut self.packets[..most]);
         for packet in &self.packets[..n] {
+            self.table.prefetch(self.home.start.wrapping_add(packet.index));
+        }
+        for packet in &self.packets[..n] {
             let index = self.home.start.wrapping_add(packet.index);
             let claimed = (packet.index < self.home.len() as u32).then(|| self.table.claim(index, DEVICE, self.me));
             let Some(held) = claimed.flatten() else {

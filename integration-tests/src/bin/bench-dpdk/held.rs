@@ -37,8 +37,9 @@ pub struct Round {
 }
 
 impl Held {
-    /// What is left in the ring in the end is received without being timed; it is counted, for both contenders.
-    pub fn add(&mut self, round: Round, packets: f64) {
+    /// `packets`: all of the round. A ring of them was received when it was over, and not timed.
+    pub fn add(&mut self, pmd: Pmd, round: Round, packets: f64) {
+        let packets = packets - f64::from(pmd.ring());
         self.cpu_ns_per_packet.push(round.spent_ns as f64 / packets);
         self.packets_each_time.push(packets / f64::from(round.times));
     }
@@ -76,9 +77,22 @@ fn chrt(policy: &[&str], pid: u32, priority: &str) -> Result<()> {
     Ok(())
 }
 
+/// The one that polls. A signal for it stops the whole process, as any does, and it is the first to see it: another thread would
+/// have to be woken on the sender's core before.
+fn busiest_thread(pid: u32) -> Option<u32> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    let with_time = threads.filter_map(|thread| {
+        let spent = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        let spent_ns: u64 = spent.split(' ').next()?.parse().ok()?;
+        Some((spent_ns, thread.file_name().to_str()?.parse().ok()?))
+    });
+    with_time.max().map(|(_, thread)| thread)
+}
+
 /// Floods the process's port while it is held and let go.
 pub fn alone(net: &Net, pmd: Pmd, generator: usize, pid: u32) -> Result<Round> {
     net.threaded_napi(Side::Pipeline, false).map_err(Error::msg)?;
+    let poller = busiest_thread(pid).context("a thread that polls")?;
     // Sleeps end when they should, not 50 us later.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
     let let_go = Duration::from_nanos(u64::from(pmd.ring()) * LEAST_NS_PER_PACKET);
@@ -88,15 +102,15 @@ pub fn alone(net: &Net, pmd: Pmd, generator: usize, pid: u32) -> Result<Round> {
         let flood = scope.spawn(|| offer(net, generator, Load::Frames, &FLOOD));
         let mut times = 0;
         while !flood.is_finished() {
-            signal(pid, Signal::STOP);
+            signal(poller, Signal::STOP);
             sleep(FILLS);
-            signal(pid, Signal::CONT);
+            signal(poller, Signal::CONT);
             sleep(let_go);
             times += 1;
         }
-        signal(pid, Signal::STOP);
+        signal(poller, Signal::STOP);
         let spent_ns = cpu_ns(pid) - before;
-        signal(pid, Signal::CONT);
+        signal(poller, Signal::CONT);
         (flood.join(), times, spent_ns)
     });
     result.unwrap_or_else(|e| std::panic::resume_unwind(e))?;

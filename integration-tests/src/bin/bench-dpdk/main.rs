@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `net_null` | cycles per packet of `RxPort`, of a bare loop, of `dpdk-testpmd`, and of the owner words alone |
 //! | `receive` | small packets through rx-gateway, and through `dpdk-testpmd` in rxonly mode on the same device |
-//! | `restart` | time from SIGKILL of rx-gateway to the first packet of its successor, and where it goes |
+//! | `restart` | time from SIGKILL of rx-gateway to the first answer of its successor's, and where it goes |
 //! | `copies` | passes of our own code that only move bytes, per frame; what the driver copies |
 //!
 //! Contenders take turns in one run. Named parts alone (`bench-dpdk receive`) print and write nothing.

@@ -142,11 +142,11 @@ impl Contest {
         let packets = self.discarded();
         let round = alone(self.ours.net(), self.pmd, generator, self.pipeline.pid("rx-gateway"))?;
         sleep(UNTIL_IT_SLEEPS);
-        ours.alone.add(round, self.discarded() - packets);
+        ours.alone.add(self.pmd, round, self.discarded() - packets);
         self.testpmd.start()?;
         let round = alone(self.theirs.net(), self.pmd, generator, self.testpmd.pid())?;
         sleep(ON_THE_WAY);
-        theirs.alone.add(round, self.testpmd.stop()?.packets);
+        theirs.alone.add(self.pmd, round, self.testpmd.stop()?.packets);
         Ok(())
     }
 }

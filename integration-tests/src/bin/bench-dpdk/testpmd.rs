@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -50,7 +51,7 @@ impl TestPmd {
     pub fn launch(mut command: Command, how: &How<'_>) -> Result<Self> {
         command.args(["-oL", "dpdk-testpmd"]);
         let lcores = format!("0@{},1@{}", how.other_core, how.core);
-        let prefix = format!("flumeway-testpmd-{}", std::process::id());
+        let prefix = prefix();
         // No device of the machine's own: the only one that is allowed cannot be there.
         command.args([
             "--in-memory",
@@ -135,7 +136,14 @@ impl Drop for TestPmd {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // It leaves its folder, with nothing in it.
+        let _ = std::fs::remove_dir(Path::new("/var/run/dpdk").join(prefix()));
     }
+}
+
+/// What the library tells this process's testpmd from others by.
+fn prefix() -> String {
+    format!("flumeway-testpmd-{}", std::process::id())
 }
 
 /// The number behind `key` in a line.
