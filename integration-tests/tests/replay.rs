@@ -16,7 +16,7 @@ const FRAMES: u64 = 400;
 const CAMERA: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const SERVER: [u8; 6] = [2, 0, 0, 0, 0, 2];
 /// Every third request carries this tag.
-const VLAN: Tag = Tag { tpid: 0x8100, tci: 42 };
+const VLAN: Tag = Tag::new(0x8100, 42);
 
 /// A frame from the camera's port `port` to `to`.
 fn frame(payload: &[u8], port: u16, to: &str, tag: Option<Tag>) -> Vec<u8> {

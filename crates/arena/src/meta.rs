@@ -27,6 +27,13 @@ impl Address {
         Self([first, (bits >> 64) as u64, bits as u64])
     }
 
+    /// From an address as a number, an IPv4 address in IPv4-mapped form, and a port.
+    #[inline]
+    pub fn from_bits(bits: u128, port: u16, is_ipv4: bool) -> Self {
+        let family = if is_ipv4 { 4_u64 } else { 6 };
+        Self([family << 48 | u64::from(port) << 32, (bits >> 64) as u64, bits as u64])
+    }
+
     /// Back to a socket address; `None` if it names nobody.
     #[inline]
     pub fn get(self) -> Option<SocketAddr> {

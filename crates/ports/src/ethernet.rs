@@ -4,7 +4,7 @@ use crate::{Route, Standing};
 use arena::descriptor::DataRange;
 use arena::meta::{Address, Link};
 use std::net::SocketAddr;
-use wire::packet::{self, Refused, Tag};
+use wire::packet::{self, Endpoint, Refused, Tag};
 
 /// What a received frame holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +33,8 @@ pub(crate) fn look(buffer: &[u8], at: DataRange, queue: u8, verify_checksum: boo
         Ok(p) => Seen {
             // Both fit: the payload lies within the frame.
             data: DataRange { offset: at.offset + p.payload.start as u16, len: p.payload.len() as u16 },
-            peer: Address::new(p.source),
-            local: Address::new(p.destination),
+            peer: address(&p.source),
+            local: address(&p.destination),
             link: Some(stored(&p.link, queue)),
             standing: good,
         },
@@ -43,11 +43,16 @@ pub(crate) fn look(buffer: &[u8], at: DataRange, queue: u8, verify_checksum: boo
     }
 }
 
+#[inline]
+fn address(of: &Endpoint) -> Address {
+    Address::from_bits(of.bits(), of.port(), of.is_ipv4())
+}
+
 /// Who takes a datagram where no kernel stands beside the driver.
 #[cfg(feature = "dpdk")]
 pub(crate) trait Recipient {
     /// Whether a datagram to this address is for us.
-    fn takes(&self, to: SocketAddr) -> bool;
+    fn takes(&self, to: &Endpoint) -> bool;
 }
 
 /// The same for a driver that has no kernel beside it: a datagram for somebody else stands as [`Standing::Elsewhere`], and what is
@@ -62,14 +67,14 @@ pub(crate) fn look_alone(buffer: &[u8], at: DataRange, queue: u8, verify: bool, 
     let from = usize::from(at.offset);
     let Some(frame) = buffer.get(from..from + usize::from(at.len)) else { return nothing(Standing::Malformed, 0) };
     match packet::parse(frame) {
-        Ok(p) if !us.takes(p.destination) => nothing(Standing::Elsewhere, 0),
+        Ok(p) if !us.takes(&p.destination) => nothing(Standing::Elsewhere, 0),
         Ok(p) if verify && !packet::verify_udp_checksum(frame, &p) => nothing(Standing::Malformed, 0),
         Ok(p) if !p.can_be_answered() => nothing(Standing::Malformed, 0),
         Ok(p) => Seen {
             // Both fit: the payload lies within the frame.
             data: DataRange { offset: at.offset + p.payload.start as u16, len: p.payload.len() as u16 },
-            peer: Address::new(p.source),
-            local: Address::new(p.destination),
+            peer: address(&p.source),
+            local: address(&p.destination),
             link: Some(stored(&p.link, queue)),
             standing: Standing::Unfiltered,
         },
@@ -87,7 +92,7 @@ pub(crate) fn is_for(frame: &[u8], listen: SocketAddr) -> bool {
             let (to, ours) = (p.destination, listen.ip());
             // A socket on the unspecified IPv6 address takes both families.
             let any = ours.is_unspecified() && (ours.is_ipv6() || to.is_ipv4());
-            (listen.port() == 0 || to.port() == listen.port()) && (any || to.ip() == ours)
+            (listen.port() == 0 || to.port() == listen.port()) && (any || to.is_at(&ours))
         }
         Err(Refused::NotIp | Refused::NotUdp) => false,
         Err(_) => true,
@@ -95,15 +100,17 @@ pub(crate) fn is_for(frame: &[u8], listen: SocketAddr) -> bool {
 }
 
 /// The link as a frame's record keeps it; `queue`: that it came by.
+#[inline]
 pub fn stored(link: &packet::Link, queue: u8) -> Link {
-    let tag = |tag: Option<Tag>| tag.map_or(0, |t| u32::from(t.tpid) << 16 | u32::from(t.tci));
-    Link { peer_mac: link.peer_mac, local_mac: link.local_mac, tags: link.tags.map(tag), queue }
+    let tag = |tag: Option<Tag>| tag.map_or(0, Tag::bits);
+    let [outer, inner] = link.tags;
+    Link { peer_mac: link.peer_mac, local_mac: link.local_mac, tags: [tag(outer), tag(inner)], queue }
 }
 
 /// Writes the headers of the datagram at `payload` right before it; returns where the whole frame lies.
 #[inline]
 pub(crate) fn enclose(buffer: &mut [u8], payload: DataRange, route: &Route) -> Option<DataRange> {
-    let tag = |t: u32| (t != 0).then_some(Tag { tpid: (t >> 16) as u16, tci: t as u16 });
+    let tag = |t: u32| (t != 0).then_some(Tag::from_bits(t));
     let link =
         packet::Link { peer_mac: route.link.peer_mac, local_mac: route.link.local_mac, tags: route.link.tags.map(tag) };
     let path = packet::Path {

@@ -183,9 +183,11 @@ impl Live {
         if len > pipeline.ingress.max_datagram_bytes as usize {
             return Judgement::Discard(Verdict::Malformed);
         }
-        let request = match RequestHeader::parse(datagram) {
+        // Looked at where it lies: it was written in pieces just now, and a copy would wait for them.
+        let request = &RequestHeader::parse(datagram);
+        let request = match request {
             Ok(request) => request,
-            Err(error) => return refusal(rules, packet, datagram, &error),
+            Err(error) => return refusal(rules, packet, datagram, error),
         };
         let header = &request.header;
         let rule_row = rules.row(header.key.stream_id);
@@ -201,7 +203,7 @@ impl Live {
         };
         let mut meta = meta_of(header.key, packet, rule_row, rules);
         meta.stream_row = row;
-        fill(&mut meta, &request, cx.now_ns, rule.budget_ns(header.deadline_us));
+        fill(&mut meta, request, cx.now_ns, rule.budget_ns(header.deadline_us));
         let name = (row, header.key.frame_id);
         let known = self.streams.row(row).is_some_and(|r| r.has_finished(header.key.frame_id));
         if known || self.assemblies.place(name) == Some(Standing::InFlight) {
@@ -215,7 +217,7 @@ impl Live {
             if self.assemblies.has(at, fragment.index) {
                 return Judgement::Discard(Verdict::Duplicate);
             }
-            return Judgement::Keep(meta, place_of(packet, &request));
+            return Judgement::Keep(meta, place_of(packet, request));
         }
         let room = cx.arena.geometry().buffers - cx.arena.geometry().buffers / 8;
         if fragment.total_len > pipeline.limits.max_frame_bytes || u32::from(fragment.count) > room {
@@ -227,7 +229,7 @@ impl Live {
         if fragment.count > 1 && self.assemblies.is_full() {
             return Judgement::Discard(Verdict::Assembly);
         }
-        Judgement::Keep(meta, place_of(packet, &request))
+        Judgement::Keep(meta, place_of(packet, request))
     }
 
     /// Whether a fragment says the same of its frame, and of how it was cut, as those that are there.

@@ -30,11 +30,11 @@ const SEVEN_IN_FIVE: Tags = [Some(service(5)), Some(customer(7))];
 const FIVE_IN_SEVEN: Tags = [Some(service(7)), Some(customer(5))];
 
 const fn customer(tci: u16) -> Tag {
-    Tag { tpid: 0x8100, tci }
+    Tag::new(0x8100, tci)
 }
 
 const fn service(tci: u16) -> Tag {
-    Tag { tpid: 0x88a8, tci }
+    Tag::new(0x88a8, tci)
 }
 
 /// The traffic side's end of the link, frame by frame.
@@ -102,7 +102,7 @@ impl Wire {
         let (frame, packet) = self.receive();
         assert_eq!(packet.link, Link { peer_mac: self.pipelines_mac, local_mac: SENDER, tags });
         let (from, to) = (SocketAddr::new(way.1, PORT), SocketAddr::new(way.0, SENDERS_PORT));
-        assert_eq!((packet.source, packet.destination), (from, to));
+        assert_eq!((packet.source, packet.destination), (from.into(), to.into()));
         let sum = &frame[packet.payload.start - 2..packet.payload.start];
         assert!(sum != [0, 0] && packet::verify_udp_checksum(&frame, &packet), "{frame:02x?}");
         let reply = ReplyHeader::parse(&frame[packet.payload]).expect("a reply");

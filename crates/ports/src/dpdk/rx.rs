@@ -18,10 +18,11 @@ use arena::device::Posted;
 use arena::killpoint::{KillPoint, reach};
 use arena::{Arena, Held, Me, OwnerId};
 use std::ffi::CString;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
+use wire::packet::Endpoint;
 
 /// Between a buffer's mbuf and its headroom: with it an untagged IPv4 datagram's payload begins at a multiple of 64 bytes.
 const PRIVATE_BYTES: u16 = 22;
@@ -47,8 +48,9 @@ pub struct Filter {
 
 impl Recipient for Filter {
     #[inline]
-    fn takes(&self, to: SocketAddr) -> bool {
-        (self.port == 0 || to.port() == self.port) && (self.addresses.is_empty() || self.addresses.contains(&to.ip()))
+    fn takes(&self, to: &Endpoint) -> bool {
+        let is_at_ours = || self.addresses.is_empty() || self.addresses.iter().any(|ours| to.is_at(ours));
+        (self.port == 0 || to.port() == self.port) && is_at_ours()
     }
 }
 

@@ -40,7 +40,7 @@ impl Drop for Folder {
 pub fn frame(from: SocketAddr, to: SocketAddr, datagram: &[u8]) -> Vec<u8> {
     let mut buffer = vec![0; 128 + datagram.len()];
     buffer[128..].copy_from_slice(datagram);
-    let tag = Some(Tag { tpid: 0x8100, tci: 7 });
+    let tag = Some(Tag::new(0x8100, 7));
     let link = packet::Link { peer_mac: LINK.local_mac, local_mac: LINK.peer_mac, tags: [tag, None] };
     let path = packet::Path { link, from, to, hops: DEFAULT_HOPS, identification: 0 };
     let range = packet::write_headers(&mut buffer, 128..128 + datagram.len(), &path).expect("headers");
@@ -113,8 +113,8 @@ impl Traffic {
         let packet = packet::parse(&frame).expect("a datagram");
         assert!(packet::verify_udp_checksum(&frame, &packet));
         assert_eq!((packet.link.peer_mac, packet.link.local_mac), (LINK.local_mac, LINK.peer_mac));
-        assert_eq!(packet.link.tags[0], Some(Tag { tpid: 0x8100, tci: 7 }), "replies keep the VLAN");
-        assert_eq!(packet.destination, self.peer);
-        Some((frame[packet.payload].to_vec(), packet.source))
+        assert_eq!(packet.link.tags[0], Some(Tag::new(0x8100, 7)), "replies keep the VLAN");
+        assert_eq!(SocketAddr::from(packet.destination), self.peer);
+        Some((frame[packet.payload].to_vec(), packet.source.into()))
     }
 }

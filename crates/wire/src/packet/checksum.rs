@@ -37,6 +37,12 @@ impl Sum {
         Self(self.0 + u64::from(field.to_be()))
     }
 
+    /// The same for a field of two words.
+    #[inline]
+    pub(super) fn add_u32(self, field: u32) -> Self {
+        Self(self.0 + u64::from(field.to_be()))
+    }
+
     /// The checksum: 0 when the checksum field was among the words and fits.
     #[inline]
     pub(super) fn checksum(self) -> u16 {

@@ -36,9 +36,9 @@ pub struct Path {
 
 impl Path {
     /// The way back from `request`: the addresses that it was sent to and from, over the same link.
-    pub const fn answering(request: &UdpPacket) -> Self {
+    pub fn answering(request: &UdpPacket) -> Self {
         let UdpPacket { link, source, destination, .. } = request;
-        Self { link: *link, from: *destination, to: *source, hops: DEFAULT_HOPS, identification: 0 }
+        Self { link: *link, from: (*destination).into(), to: (*source).into(), hops: DEFAULT_HOPS, identification: 0 }
     }
 }
 
@@ -117,7 +117,7 @@ fn write_udp(udp: &mut [u8], path: &Path) {
     let udp_len = udp.len() as u16;
     let (from, to) = (path.from.port(), path.to.port());
     let (header, payload) = udp.split_at_mut(UDP_LEN);
-    let sum = pseudo_header(path.from.ip(), path.to.ip(), udp_len);
+    let sum = pseudo_header(&path.from.into(), &path.to.into(), udp_len);
     let checksum = match sum.add_u16(from).add_u16(to).add_u16(udp_len).add(payload).checksum() {
         // 0 would say that there is none; in one's complement both are zero (RFC 768).
         0 => u16::MAX,

@@ -1,8 +1,7 @@
 //! The headers of IPv4 (RFC 791 section 3.1) and IPv6 (RFC 8200 section 3), read.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use super::checksum::internet_checksum;
+use super::endpoint::Endpoint;
 use super::error::Refused;
 use super::link::{self, take};
 
@@ -16,8 +15,9 @@ pub(super) const FRAGMENT_BITS: u16 = 0x3fff;
 
 /// What UDP needs of the header below it.
 pub(super) struct Ip<'a> {
-    pub(super) source: IpAddr,
-    pub(super) destination: IpAddr,
+    /// Without ports, these are behind the header.
+    pub(super) source: Endpoint,
+    pub(super) destination: Endpoint,
     pub(super) hops: u8,
     /// Length of the header, options included.
     pub(super) header_len: usize,
@@ -62,8 +62,8 @@ fn read_v4(packet: &[u8]) -> Result<Ip<'_>, Refused> {
     if u16::from_be_bytes([f0, f1]) & FRAGMENT_BITS != 0 {
         return Err(Refused::Fragment);
     }
-    let (source, destination) = (Ipv4Addr::new(s0, s1, s2, s3), Ipv4Addr::new(d0, d1, d2, d3));
-    Ok(Ip { source: source.into(), destination: destination.into(), hops, header_len, payload })
+    let (source, destination) = (Endpoint::v4([s0, s1, s2, s3], 0), Endpoint::v4([d0, d1, d2, d3], 0));
+    Ok(Ip { source, destination, hops, header_len, payload })
 }
 
 fn read_v6(packet: &[u8]) -> Result<Ip<'_>, Refused> {
@@ -72,8 +72,8 @@ fn read_v6(packet: &[u8]) -> Result<Ip<'_>, Refused> {
     if first >> 4 != 6 {
         return Err(Refused::NotIp);
     }
-    let source = Ipv6Addr::from_octets(*take(&mut rest)?);
-    let destination = Ipv6Addr::from_octets(*take(&mut rest)?);
+    let source = Endpoint::v6(*take(&mut rest)?, 0);
+    let destination = Endpoint::v6(*take(&mut rest)?, 0);
     match next_header {
         UDP => {}
         44 => return Err(Refused::Fragment),
@@ -82,5 +82,5 @@ fn read_v6(packet: &[u8]) -> Result<Ip<'_>, Refused> {
         _ => return Err(Refused::NotUdp),
     }
     let payload = rest.get(..usize::from(u16::from_be_bytes([l0, l1]))).ok_or(Refused::Truncated)?;
-    Ok(Ip { source: source.into(), destination: destination.into(), hops, header_len: IPV6_LEN, payload })
+    Ok(Ip { source, destination, hops, header_len: IPV6_LEN, payload })
 }

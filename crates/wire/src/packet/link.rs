@@ -1,5 +1,7 @@
 //! Ethernet II and VLAN tags (IEEE 802.3 clause 3.2, IEEE 802.1Q-2022 clauses 9.4 to 9.6).
 
+use std::fmt;
+
 use super::error::{Refused, Unwritable};
 
 /// Most VLAN tags of a frame: a service tag and a customer tag.
@@ -16,18 +18,51 @@ const CUSTOMER_TAG: u16 = 0x8100;
 const SERVICE_TAG: u16 = 0x88a8;
 
 /// A VLAN tag.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Tag {
-    /// Tag protocol identifier: 0x8100 (802.1Q, customer) or 0x88a8 (802.1ad, service).
-    pub tpid: u16,
-    /// Tag control information: priority (3 bits), drop eligible (1 bit), VLAN id (12 bits).
-    pub tci: u16,
-}
+///
+/// One number, for the reason that [`Endpoint`](super::Endpoint) gives.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Tag(u32);
 
 impl Tag {
+    /// From its two halves.
+    #[inline]
+    pub const fn new(tpid: u16, tci: u16) -> Self {
+        Self::from_bits((tpid as u32) << 16 | tci as u32)
+    }
+
+    /// From `tpid:16 | tci:16`.
+    #[inline]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// `tpid:16 | tci:16`.
+    #[inline]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Tag protocol identifier: 0x8100 (802.1Q, customer) or 0x88a8 (802.1ad, service).
+    #[inline]
+    pub const fn tpid(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    /// Tag control information: priority (3 bits), drop eligible (1 bit), VLAN id (12 bits).
+    #[inline]
+    pub const fn tci(self) -> u16 {
+        self.0 as u16
+    }
+
     /// The VLAN's id; 0 in a tag that states a priority alone.
     pub const fn vlan_id(self) -> u16 {
-        self.tci & 0x0fff
+        self.tci() & 0x0fff
+    }
+}
+
+impl fmt::Debug for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tag({:#06x}, {:#06x})", self.tpid(), self.tci())
     }
 }
 
@@ -73,17 +108,24 @@ pub(super) fn read(frame: &[u8]) -> Result<(Link, u16, &[u8]), Refused> {
     let mut rest = frame;
     let local_mac = *take(&mut rest)?;
     let peer_mac = *take(&mut rest)?;
-    let mut link = Link { peer_mac, local_mac, tags: [None; MAX_TAGS] };
     let mut ether_type = u16::from_be_bytes(*take(&mut rest)?);
-    for tag in &mut link.tags {
-        if !is_tag(ether_type) {
-            break;
-        }
-        let [t0, t1, e0, e1] = *take(&mut rest)?;
-        *tag = Some(Tag { tpid: ether_type, tci: u16::from_be_bytes([t0, t1]) });
-        ether_type = u16::from_be_bytes([e0, e1]);
-    }
+    // One by one, not in a loop over an array: that would be written in pieces and read as a whole (see `endpoint`).
+    let outer = read_tag(&mut ether_type, &mut rest)?;
+    let inner = read_tag(&mut ether_type, &mut rest)?;
+    let link = Link { peer_mac, local_mac, tags: [outer, inner] };
     if is_tag(ether_type) { Err(Refused::TooManyTags) } else { Ok((link, ether_type, rest)) }
+}
+
+/// The tag that `ether_type` announces, if it announces one; it is the one behind the tag then.
+#[inline]
+fn read_tag(ether_type: &mut u16, rest: &mut &[u8]) -> Result<Option<Tag>, Refused> {
+    if !is_tag(*ether_type) {
+        return Ok(None);
+    }
+    let [t0, t1, e0, e1] = *take(rest)?;
+    let tag = Tag::new(*ether_type, u16::from_be_bytes([t0, t1]));
+    *ether_type = u16::from_be_bytes([e0, e1]);
+    Ok(Some(tag))
 }
 
 /// Where a frame states who sends it.
@@ -100,12 +142,12 @@ pub(super) fn write(header: &mut [u8], link: &Link, ether_type: u16) -> Result<(
     macs[..6].copy_from_slice(&link.peer_mac);
     macs[6..].copy_from_slice(&link.local_mac);
     for tag in link.tags.iter().flatten() {
-        if !is_tag(tag.tpid) {
-            return Err(Unwritable::UnknownTag { tpid: tag.tpid });
+        if !is_tag(tag.tpid()) {
+            return Err(Unwritable::UnknownTag { tpid: tag.tpid() });
         }
         let (bytes, behind) = rest.split_at_mut(TAG_LEN);
-        bytes[..2].copy_from_slice(&tag.tpid.to_be_bytes());
-        bytes[2..].copy_from_slice(&tag.tci.to_be_bytes());
+        bytes[..2].copy_from_slice(&tag.tpid().to_be_bytes());
+        bytes[2..].copy_from_slice(&tag.tci().to_be_bytes());
         rest = behind;
     }
     rest.copy_from_slice(&ether_type.to_be_bytes());

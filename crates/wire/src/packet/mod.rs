@@ -10,6 +10,7 @@
 //! |---|---|---|
 //! | `link` | MAC addresses, EtherType, VLAN tags | IEEE 802.3 clause 3, 802.1Q clause 9 |
 //! | `ip` | the headers of IPv4 and IPv6, read | RFC 791, RFC 8200 |
+//! | `endpoint` | addresses with ports, as numbers | - |
 //! | `udp` | the frame as a whole, read; the UDP checksum | RFC 768, RFC 8200 section 8.1 |
 //! | `headers` | all headers of an answer, written | the same |
 //! | `neighbour` | what neighbours ask of a station without a kernel, and the answers | see there |
@@ -22,6 +23,7 @@
 
 mod arp;
 mod checksum;
+mod endpoint;
 mod error;
 mod headers;
 mod icmp;
@@ -31,6 +33,7 @@ mod neighbour;
 mod udp;
 
 pub use checksum::internet_checksum;
+pub use endpoint::Endpoint;
 pub use error::{Refused, Unwritable};
 pub use headers::{DEFAULT_HOPS, MAX_HEADER_LEN, Path, header_len, write_headers};
 pub use link::{Link, MAX_TAGS, MIN_FRAME_LEN, Tag, source_mac_mut};

@@ -1,9 +1,10 @@
 //! A frame that carries UDP (RFC 768), read as a whole.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::Range;
 
 use super::checksum::Sum;
+use super::endpoint::Endpoint;
 use super::error::Refused;
 use super::ip::{self, UDP};
 use super::link::{self, Link, take};
@@ -16,10 +17,10 @@ pub(super) const UDP_LEN: usize = 8;
 pub struct UdpPacket {
     /// The link layer.
     pub link: Link,
-    /// Who sent it. An IPv6 address has neither scope nor flow label: a link-local one means nothing without its interface.
-    pub source: SocketAddr,
+    /// Who sent it.
+    pub source: Endpoint,
     /// To whom it was sent.
-    pub destination: SocketAddr,
+    pub destination: Endpoint,
     /// Where the UDP payload lies within the frame. What may follow it (padding, UDP options of RFC 9868) is not in it.
     pub payload: Range<usize>,
     /// Time to live or hop limit, as it arrived.
@@ -41,10 +42,10 @@ impl UdpPacket {
         let is_group = |mac: [u8; 6]| mac[0] & 1 != 0;
         source.port() != 0
             && destination.port() != 0
-            && is_unicast(source.ip())
-            && !source.ip().is_loopback()
-            && source.ip() != destination.ip()
-            && is_unicast(destination.ip())
+            && source.is_unicast()
+            && !source.is_loopback()
+            && source.bits() != destination.bits()
+            && destination.is_unicast()
             && !is_group(link.peer_mac)
             && !is_group(link.local_mac)
     }
@@ -75,8 +76,8 @@ pub fn parse(frame: &[u8]) -> Result<UdpPacket, Refused> {
     let start = frame.len() - packet.len() + ip.header_len + UDP_LEN;
     Ok(UdpPacket {
         link,
-        source: SocketAddr::new(ip.source, u16::from_be_bytes([s0, s1])),
-        destination: SocketAddr::new(ip.destination, u16::from_be_bytes([d0, d1])),
+        source: ip.source.with_port(u16::from_be_bytes([s0, s1])),
+        destination: ip.destination.with_port(u16::from_be_bytes([d0, d1])),
         payload: start..start + len,
         hops: ip.hops,
     })
@@ -85,12 +86,8 @@ pub fn parse(frame: &[u8]) -> Result<UdpPacket, Refused> {
 /// The sum of the pseudo header: addresses, protocol, UDP length (RFC 768; RFC 8200 section 8.1). Both addresses are of
 /// one family.
 #[inline]
-pub(super) fn pseudo_header(source: IpAddr, destination: IpAddr, udp_len: u16) -> Sum {
-    let add = |sum: Sum, address| match address {
-        IpAddr::V4(v4) => sum.add(&Ipv4Addr::octets(&v4)),
-        IpAddr::V6(v6) => sum.add(&Ipv6Addr::octets(&v6)),
-    };
-    add(add(Sum::default(), source), destination).add_u16(u16::from(UDP)).add_u16(udp_len)
+pub(super) fn pseudo_header(source: &Endpoint, destination: &Endpoint, udp_len: u16) -> Sum {
+    destination.add_to(source.add_to(Sum::default())).add_u16(u16::from(UDP)).add_u16(udp_len)
 }
 
 /// Whether the UDP checksum fits. Over IPv4, 0 says that the sender made none and counts as right (RFC 768); over IPv6 it is
@@ -107,5 +104,5 @@ pub fn verify_udp_checksum(frame: &[u8], packet: &UdpPacket) -> bool {
     if [c0, c1] == [0, 0] {
         return packet.source.is_ipv4();
     }
-    pseudo_header(packet.source.ip(), packet.destination.ip(), udp_len).add(udp).checksum() == 0
+    pseudo_header(&packet.source, &packet.destination, udp_len).add(udp).checksum() == 0
 }

@@ -15,7 +15,7 @@ fn assert_reads(frame: &[u8], path: &Path, payload: &[u8]) {
         let (vlan, behind) = SingleVlanHeader::from_slice(rest).unwrap();
         let dei = u16::from(vlan.drop_eligible_indicator);
         let tci = u16::from(vlan.pcp.value()) << 13 | dei << 12 | vlan.vlan_id.value();
-        assert_eq!((ether_type.0, tci), (tag.tpid, tag.tci));
+        assert_eq!((ether_type.0, tci), (tag.tpid(), tag.tci()));
         (ether_type, rest) = (vlan.ether_type, behind);
     }
     let (from, to) = (path.from.ip(), path.to.ip());
@@ -53,8 +53,8 @@ proptest! {
         let end = frame.len() - description.padding.len();
         let expected = UdpPacket {
             link: description.link,
-            source: description.source,
-            destination: description.destination,
+            source: description.source.into(),
+            destination: description.destination.into(),
             payload: end - description.payload.len()..end,
             hops: description.hops,
         };
@@ -74,7 +74,7 @@ proptest! {
         assert_reads(&first, &path, &payload);
         let packet = parse(&first).unwrap();
         prop_assert_eq!((packet.link.peer_mac, packet.link.local_mac), (path.link.local_mac, path.link.peer_mac));
-        prop_assert_eq!((packet.link.tags, packet.source, packet.destination), (path.link.tags, path.from, path.to));
+        prop_assert_eq!((packet.link.tags, packet.source, packet.destination), (path.link.tags, path.from.into(), path.to.into()));
         prop_assert_eq!((packet.hops, &first[packet.payload.clone()]), (path.hops, &payload[..]));
         prop_assert!(verify_udp_checksum(&first, &packet));
         // Written again over itself: the same frame. A successor does just that.

@@ -72,10 +72,10 @@ fn the_longest_payloads() {
 #[test]
 fn only_vlan_tags_are_written() {
     let mut path = path(&Description::v4(b""));
-    path.link.tags = [Some(Tag { tpid: 0x8100, tci: 1 }), Some(Tag { tpid: 0x0800, tci: 1 })];
+    path.link.tags = [Some(Tag::new(0x8100, 1)), Some(Tag::new(0x0800, 1))];
     assert_eq!(write_headers(&mut [0; 128], 100..110, &path), Err(Unwritable::UnknownTag { tpid: 0x0800 }));
     // A gap is none: the inner tag alone is the only one.
-    path.link.tags = [None, Some(Tag { tpid: 0x88a8, tci: 9 })];
+    path.link.tags = [None, Some(Tag::new(0x88a8, 9))];
     let mut buffer = [0; 128];
     let frame = write_headers(&mut buffer, 100..110, &path).unwrap();
     assert_eq!(parse(&buffer[frame]).unwrap().link.tags, [path.link.tags[1], None]);
@@ -122,7 +122,7 @@ proptest! {
     fn any_path_and_place(path in samples::path(), tpid: u16, from_v6: bool, start in 0..200_usize, end in 0..200_usize) {
         let mut path = path;
         if let Some(tag) = path.link.tags[0].as_mut().filter(|_| tpid % 2 == 0) {
-            tag.tpid = tpid;
+            *tag = Tag::new(tpid, tag.tci());
         }
         if from_v6 {
             path.from.set_ip(Ipv6Addr::LOCALHOST.into());

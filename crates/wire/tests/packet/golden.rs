@@ -37,9 +37,9 @@ fn link(tags: [Option<Tag>; 2]) -> Link {
     Link { peer_mac: PEER, local_mac: US, tags }
 }
 
-const SERVICE: Tag = Tag { tpid: 0x88a8, tci: 200 };
-const CUSTOMER: Tag = Tag { tpid: 0x8100, tci: 100 };
-const PRIORITY: Tag = Tag { tpid: 0x8100, tci: 0x6064 };
+const SERVICE: Tag = Tag::new(0x88a8, 200);
+const CUSTOMER: Tag = Tag::new(0x8100, 100);
+const PRIORITY: Tag = Tag::new(0x8100, 0x6064);
 
 fn checked(hex: &str) -> (UdpPacket, Vec<u8>) {
     let frame = bytes(hex);
@@ -54,8 +54,8 @@ fn ipv4_behind_one_tag() {
     let (packet, payload) = checked(V4_TAGGED);
     let expected = UdpPacket {
         link: link([Some(PRIORITY), None]),
-        source: address("192.0.2.7:40000"),
-        destination: address("198.51.100.9:9000"),
+        source: address("192.0.2.7:40000").into(),
+        destination: address("198.51.100.9:9000").into(),
         payload: 46..51,
         hops: 61,
     };
@@ -67,8 +67,8 @@ fn ipv6_behind_two_tags() {
     let (packet, payload) = checked(V6_TWO_TAGS);
     let expected = UdpPacket {
         link: link([Some(SERVICE), Some(CUSTOMER)]),
-        source: address("[2001:db8::7]:40000"),
-        destination: address("[2001:db8:1::9]:9000"),
+        source: address("[2001:db8::7]:40000").into(),
+        destination: address("[2001:db8:1::9]:9000").into(),
         payload: 70..76,
         hops: 255,
     };
@@ -89,7 +89,7 @@ fn vlan_ids() {
     assert_eq!(ids([Some(PRIORITY), None]), (1, Some(100)));
     assert_eq!(ids([Some(SERVICE), Some(CUSTOMER)]), (2, Some(200)));
     // A tag that states a priority alone names no VLAN.
-    assert_eq!(ids([Some(Tag { tpid: 0x8100, tci: 0xe000 }), None]), (1, None));
+    assert_eq!(ids([Some(Tag::new(0x8100, 0xe000)), None]), (1, None));
 }
 
 /// Writes headers before `payload` in a buffer of other bytes and returns the frame.

@@ -1,6 +1,7 @@
 //! Frames that are wrong, each in one way; frames cut at every length; any bytes.
 
 use proptest::prelude::*;
+use std::net::{IpAddr, SocketAddr};
 use wire::packet::{Refused, Tag, internet_checksum, parse, verify_udp_checksum};
 
 use super::samples::{self, Description};
@@ -53,7 +54,7 @@ fn the_link_layer() {
     arp[12..14].copy_from_slice(&[0x08, 0x06]);
     let mut length = v4();
     length[12..14].copy_from_slice(&[0x00, 0x40]);
-    let tag = Some(Tag { tpid: 0x8100, tci: 1 });
+    let tag = Some(Tag::new(0x8100, 1));
     let mut description = Description::v4(b"");
     description.link.tags = [tag; 2];
     let mut three = description.frame();
@@ -146,7 +147,8 @@ fn udp_checksums() {
         assert_eq!(verify_udp_checksum(&none, &packet), zero_is_right);
         // The addresses count.
         let mut other = packet.clone();
-        other.source.set_ip(if zero_is_right { [192, 0, 2, 8].into() } else { [1_u16; 8].into() });
+        let ip: IpAddr = if zero_is_right { [192, 0, 2, 8].into() } else { [1_u16; 8].into() };
+        other.source = SocketAddr::new(ip, other.source.port()).into();
         assert!(!verify_udp_checksum(&frame, &other));
     }
 }
@@ -166,7 +168,7 @@ fn a_packet_of_another_frame_has_a_wrong_checksum() {
 #[test]
 fn cut_at_every_length() {
     let mut tagged = Description::v6(b"a payload");
-    tagged.link.tags = [Some(Tag { tpid: 0x88a8, tci: 7 }), Some(Tag { tpid: 0x8100, tci: 8 })];
+    tagged.link.tags = [Some(Tag::new(0x88a8, 7)), Some(Tag::new(0x8100, 8))];
     let mut options = Description::v4(b"a payload");
     options.options = vec![1; 12];
     for frame in [v4(), v6(), tagged.frame(), options.frame()] {

@@ -57,15 +57,15 @@ impl Description {
     pub fn frame(&self) -> Vec<u8> {
         let inner = if self.source.is_ipv4() { EtherType::IPV4 } else { EtherType::IPV6 };
         let tags: Vec<Tag> = self.link.tags.iter().flatten().copied().collect();
-        let types: Vec<_> = tags.iter().map(|tag| EtherType(tag.tpid)).chain([inner]).collect();
+        let types: Vec<_> = tags.iter().map(|tag| EtherType(tag.tpid())).chain([inner]).collect();
         let ethernet =
             Ethernet2Header { source: self.link.peer_mac, destination: self.link.local_mac, ether_type: types[0] };
         let mut frame = ethernet.to_bytes().to_vec();
         for (tag, ether_type) in tags.iter().zip(&types[1..]) {
             let vlan = SingleVlanHeader {
-                pcp: ((tag.tci >> 13) as u8).try_into().unwrap(),
-                drop_eligible_indicator: tag.tci & 0x1000 != 0,
-                vlan_id: (tag.tci & 0xfff).try_into().unwrap(),
+                pcp: ((tag.tci() >> 13) as u8).try_into().unwrap(),
+                drop_eligible_indicator: tag.tci() & 0x1000 != 0,
+                vlan_id: (tag.tci() & 0xfff).try_into().unwrap(),
                 ether_type: *ether_type,
             };
             frame.extend_from_slice(&vlan.to_bytes());
@@ -115,7 +115,7 @@ impl Description {
 }
 
 fn tag() -> impl Strategy<Value = Tag> {
-    (prop_oneof![Just(0x8100), Just(0x88a8)], any::<u16>()).prop_map(|(tpid, tci)| Tag { tpid, tci })
+    (prop_oneof![Just(0x8100), Just(0x88a8)], any::<u16>()).prop_map(|(tpid, tci)| Tag::new(tpid, tci))
 }
 
 pub fn link() -> impl Strategy<Value = Link> {

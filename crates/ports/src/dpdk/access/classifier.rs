@@ -135,12 +135,18 @@ impl Classifier {
         self.builder.take().map(|builder| builder.join().unwrap_or(Err(libc::EFAULT)))
     }
 
+    /// Whether the list lets everything in: there is nothing to classify.
+    #[inline]
+    pub const fn is_trivial(&self) -> bool {
+        matches!(self.form, Form::Trivial)
+    }
+
     /// Classifies packets, at most 64: none is one that the list is not about. [`Classifier::answers`] says what came out.
     #[inline]
     pub fn classify(&mut self, packets: impl Iterator<Item = Option<Packet>>) {
         let Self { form, ipv4, ipv6, .. } = self;
         (ipv4.count, ipv6.count) = (0, 0);
-        if matches!(form, Form::Unbuilt) {
+        if matches!(form, Form::Unbuilt | Form::Trivial) {
             return;
         }
         for (n, packet) in packets.take(KEYS).enumerate() {
@@ -161,8 +167,7 @@ impl Classifier {
     /// Packets of the last call, counted from 0, and how they stand now. Those that are still unfiltered are not among them.
     #[inline]
     pub fn answers(&self) -> impl Iterator<Item = (usize, Standing)> {
-        let trivial = matches!(self.form, Form::Trivial);
-        self.ipv4.answers(trivial).chain(self.ipv6.answers(trivial))
+        self.ipv4.answers().chain(self.ipv6.answers())
     }
 }
 
@@ -201,11 +206,11 @@ impl Batch {
     }
 
     #[inline]
-    fn answers(&self, trivial: bool) -> impl Iterator<Item = (usize, Standing)> {
+    fn answers(&self) -> impl Iterator<Item = (usize, Standing)> {
         let both = self.of.iter().zip(self.found.iter()).take(self.count);
         both.map(move |(n, found)| {
             let rule = found.checked_sub(1).map(|rule| rule as u16);
-            (usize::from(*n), if trivial { Standing::Filtered } else { Standing::Matched(rule) })
+            (usize::from(*n), Standing::Matched(rule))
         })
     }
 }

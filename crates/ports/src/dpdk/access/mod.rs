@@ -95,6 +95,12 @@ impl AccessList {
     #[inline]
     pub fn classify(&mut self, received: &mut [Received]) {
         self.classifier.poll();
+        if self.classifier.is_trivial() {
+            for packet in received.iter_mut().filter(|packet| packet.standing == Standing::Unfiltered) {
+                packet.standing = Standing::Filtered;
+            }
+            return;
+        }
         for burst in received.chunks_mut(KEYS) {
             self.classifier.classify(burst.iter().map(question));
             for (n, standing) in self.classifier.answers() {

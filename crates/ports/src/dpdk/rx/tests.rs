@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn datagrams_are_ours_by_address_and_port() {
     let us = Filter { addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()], port: 9000 };
-    let takes = |filter: &Filter, to: &str| filter.takes(to.parse().unwrap());
+    let takes = |filter: &Filter, to: &str| filter.takes(&to.parse::<std::net::SocketAddr>().unwrap().into());
     assert!(takes(&us, "192.0.2.1:9000") && takes(&us, "[2001:db8::1]:9000"));
     assert!(!takes(&us, "192.0.2.2:9000") && !takes(&us, "192.0.2.1:9001"));
     assert!(takes(&Filter::default(), "192.0.2.2:1"));
