@@ -27,7 +27,7 @@ use wire::packet::Endpoint;
 /// Between a buffer's mbuf and its headroom: with it an untagged IPv4 datagram's payload begins at a multiple of 64 bytes.
 const PRIVATE_BYTES: u16 = 22;
 /// Fewest packets of a call.
-const LEAST_BURST: usize = 4;
+const LEAST_BURST: usize = 8;
 /// Buffers beside those that wait in the device's queues, in bursts: what a turn takes before the next offer.
 const SPARE_BURSTS: u32 = 8;
 /// Entries of the send queues that the port has and nobody uses: drivers want some.
@@ -498,12 +498,13 @@ impl RxPort for DpdkRx {
                 }
                 let got = self.take(queue, out, most);
                 // The burst follows the depth of the queue: long bursts where packets wait, short ones else.
+                let longest = self.options.burst.min(BURST);
                 if got == most {
-                    self.burst = (self.burst * 2).min(self.options.burst.min(BURST));
+                    self.burst = longest;
                     continue;
                 }
                 if got < most / 2 {
-                    self.burst = (self.burst / 2).max(LEAST_BURST);
+                    self.burst = (self.burst / 2).max(LEAST_BURST.min(longest));
                 }
                 break;
             }
