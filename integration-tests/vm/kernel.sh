@@ -11,6 +11,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 # Drivers of the machine, then those that tests bind to; `modprobe` says what these depend on.
 modules="virtio_pci virtio_console 9p 9pnet_virtio overlay e1000e virtio_net vfio-pci vfio_iommu_type1 uio_pci_generic"
+# What `net_tap` has the kernel filter packets with, and the namespaces of its test.
+modules="$modules tun veth cls_flower act_gact act_mirred act_skbedit sch_multiq sch_ingress"
 
 say() {
     echo "kernel.sh: $1" >&2

@@ -65,6 +65,19 @@ impl<'a> Guest<'a> {
         answer
     }
 
+    /// `check` of another pipeline on the same devices is refused with these words, and this one serves on.
+    pub fn refuses_another(&mut self, config: &str, words: &[&str]) {
+        fs::write(self.machine.share().join("another.toml"), config).expect("write the configuration");
+        let before = self.ask("status")["stages"].clone();
+        let outcome = self.machine.run("\"$BIN/flumeway\" check \"$SHARE/another.toml\"");
+        assert_eq!(outcome.status, 3, "{}", outcome.text);
+        assert!(words.iter().all(|word| outcome.text.contains(word)), "{words:?} in {}", outcome.text);
+        let pids = |stages: &Value| -> Vec<Value> {
+            stages.as_array().into_iter().flatten().map(|stage| stage["pid"].clone()).collect()
+        };
+        assert_eq!(pids(&self.ask("status")["stages"]), pids(&before), "no stage has died of it");
+    }
+
     /// One stage's entry in the status.
     pub fn stage(&mut self, name: &str) -> Value {
         let status = self.ask("status");

@@ -2,7 +2,9 @@
 
 mod binding;
 mod flood;
+mod flow;
 mod guest;
 mod host_setup;
 mod pipeline;
 mod restarts;
+mod wrong_input;

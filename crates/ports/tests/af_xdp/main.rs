@@ -1,6 +1,8 @@
 //! The AF_XDP driver against the suite, on a veth pair between two network namespaces, and killed at each point of its
 //! protocol. Takes root; without, each test says so.
 
+#[path = "../common/allocations.rs"]
+mod allocations;
 #[path = "../common/kill.rs"]
 mod common;
 mod hostile;
@@ -185,4 +187,12 @@ mod v6 {
         Some(harness) => harness,
         None => return,
     });
+}
+
+#[test]
+fn ports_allocate_nothing_on_their_way() {
+    let Some(harness) = AfXdp::new(false) else { return };
+    assert_eq!(allocations::of_receiving(&harness), 0, "receiving");
+    let Some(harness) = AfXdp::new(false) else { return };
+    assert_eq!(allocations::of_sending(&harness), 0, "sending");
 }

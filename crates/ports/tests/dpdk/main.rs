@@ -2,6 +2,8 @@
 //! without, each test says so.
 #![cfg(feature = "dpdk")]
 
+#[path = "../common/allocations.rs"]
+mod allocations;
 mod datagrams;
 mod idle;
 #[path = "../af_xdp/net.rs"]
@@ -237,4 +239,14 @@ mod af_xdp_v6 {
         Some(harness) => harness,
         None => return,
     });
+}
+
+#[test]
+fn ports_allocate_nothing_on_their_way() {
+    for kind in [&AF_PACKET, &AF_XDP] {
+        let Some(harness) = Dpdk::new(kind, false) else { return };
+        assert_eq!(allocations::of_receiving(&harness), 0, "receiving by {}", kind.driver);
+        let Some(harness) = Dpdk::new(kind, false) else { return };
+        assert_eq!(allocations::of_sending(&harness), 0, "sending by {}", kind.driver);
+    }
 }

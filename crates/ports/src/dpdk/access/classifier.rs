@@ -135,7 +135,7 @@ impl Classifier {
         self.builder.take().map(|builder| builder.join().unwrap_or(Err(libc::EFAULT)))
     }
 
-    /// Whether the list lets everything in: there is nothing to classify.
+    /// Whether the list lets everything in: there is nothing that must be classified.
     #[inline]
     pub const fn is_trivial(&self) -> bool {
         matches!(self.form, Form::Trivial)
@@ -146,7 +146,7 @@ impl Classifier {
     pub fn classify(&mut self, packets: impl Iterator<Item = Option<Packet>>) {
         let Self { form, ipv4, ipv6, .. } = self;
         (ipv4.count, ipv6.count) = (0, 0);
-        if matches!(form, Form::Unbuilt | Form::Trivial) {
+        if matches!(form, Form::Unbuilt) {
             return;
         }
         for (n, packet) in packets.take(KEYS).enumerate() {
@@ -167,7 +167,8 @@ impl Classifier {
     /// Packets of the last call, counted from 0, and how they stand now. Those that are still unfiltered are not among them.
     #[inline]
     pub fn answers(&self) -> impl Iterator<Item = (usize, Standing)> {
-        self.ipv4.answers().chain(self.ipv6.answers())
+        let trivial = self.is_trivial();
+        self.ipv4.answers(trivial).chain(self.ipv6.answers(trivial))
     }
 }
 
@@ -206,11 +207,11 @@ impl Batch {
     }
 
     #[inline]
-    fn answers(&self) -> impl Iterator<Item = (usize, Standing)> {
+    fn answers(&self, trivial: bool) -> impl Iterator<Item = (usize, Standing)> {
         let both = self.of.iter().zip(self.found.iter()).take(self.count);
         both.map(move |(n, found)| {
             let rule = found.checked_sub(1).map(|rule| rule as u16);
-            (usize::from(*n), Standing::Matched(rule))
+            (usize::from(*n), if trivial { Standing::Filtered } else { Standing::Matched(rule) })
         })
     }
 }
