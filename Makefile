@@ -86,7 +86,7 @@ vm-kernel: deps
 # One test after the other: the machine is software, and wants both cores. Without a kernel, the tests say so.
 test-vm: deps build
 	-$(FETCH_KERNEL)
-	$(CARGO) test --workspace --test vm --test dpdk_access $(WITH_DPDK) --no-run
+	$(CARGO) test --workspace --test vm --test dpdk_flow $(WITH_DPDK) --no-run
 	began=$$(date +%s); $(CARGO) test --workspace --test vm $(WITH_DPDK) -- --test-threads=1 && \
 		echo "vm-suite: $$(($$(date +%s) - began)) s" > $(TARGET)/reports/vm-suite
 	@cat $(TARGET)/reports/*vm-*

@@ -5,8 +5,8 @@ use integration_tests::vm::Machine;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// The tests of access lists of single ports: `make test-vm` builds them.
-const PROGRAM: &str = "dpdk_access";
+/// The test of a single port: `make test-vm` builds it.
+const PROGRAM: &str = "dpdk_flow";
 const TEST: &str = "net_tap_drops_what_the_list_begins_by_denying";
 
 /// The program as it was built last, beside this one.
@@ -27,12 +27,10 @@ fn a_port_drops_what_the_list_begins_by_denying() {
         return;
     }
     let Some(mut machine) = Machine::or_skip("vm-flow") else { return };
-    let program =
-        program().expect("the tests of access lists: cargo test -p ports --features dpdk --test dpdk_access --no-run");
+    let program = program().expect("the test of a port: cargo test -p ports --features dpdk --test dpdk_flow --no-run");
     std::fs::copy(program, machine.share().join(PROGRAM)).expect("a copy for the machine");
     machine.must("reserve 128");
-    let told = machine
-        .must(&format!("FLUMEWAY_NO_SKIPS=1 \"$SHARE/{PROGRAM}\" --ignored --nocapture --exact offload::{TEST} 2>&1"));
+    let told = machine.must(&format!("FLUMEWAY_NO_SKIPS=1 \"$SHARE/{PROGRAM}\" --nocapture --exact {TEST} 2>&1"));
     assert!(told.contains("1 passed"), "{told}");
     let taken = told.lines().find(|line| line.contains("the port drops")).unwrap_or("taken").trim();
     report("vm-flow", &format!("net_tap: {taken}\n"));

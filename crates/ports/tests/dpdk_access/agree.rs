@@ -1,6 +1,7 @@
 //! The library's classifier and the matcher in software decide alike, on random lists and packets.
 
-use crate::{eal, random};
+use crate::port::eal;
+use crate::random;
 use acl::{AclAction, AclRule, List, Packet, PortRange, Protocol, Verdict};
 use ports::Standing;
 use ports::dpdk::Classifier;

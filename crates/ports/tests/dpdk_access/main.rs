@@ -8,26 +8,8 @@ mod agree;
 #[path = "../af_xdp/net.rs"]
 mod net;
 mod offload;
+mod port;
 #[path = "../../../acl/tests/random/mod.rs"]
 mod random;
 #[path = "../common/skip.rs"]
 mod skip;
-
-use ports::dpdk::{DpdkError, Eal, EalOptions};
-use skip::skipped;
-use std::sync::OnceLock;
-
-/// The environment of this process, or why there is none.
-fn eal() -> Option<&'static Eal> {
-    static EAL: OnceLock<Result<Eal, DpdkError>> = OnceLock::new();
-    let prefix = format!("flumeway-access-{}", std::process::id());
-    let eal = EAL.get_or_init(|| Eal::init(&EalOptions { prefix, ..EalOptions::default() }));
-    match eal {
-        Ok(eal) => Some(eal),
-        Err(error @ DpdkError::NoHugePages { .. }) => {
-            skipped(&error.to_string());
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
-}
