@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use std::thread::sleep;
 use std::time::Duration;
 
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 11;
 const REQUIRED: Required = Required::AtLeast(0.9);
 const BURST: usize = 32;
 /// rx-gateway spins as long as packets come, and sleeps when the others have their turn.
