@@ -63,16 +63,19 @@ fn twice_the_rate(name: &str, max_in_flight: u32, stream: &str) {
     let busy = format!("the machine woke {:.1} % of all sleepers late", unpunctual * 100.0);
     eprintln!("{name}: {late} of {ok} answers missed their deadline; {busy}");
     if unpunctual > 0.02 {
-        eprintln!("SKIPPED: a machine with time for its processes is missing, deadlines are not judged: {busy}");
+        eprintln!(
+            "SKIPPED: a machine with time for its processes is missing, deadlines and rates are not judged: {busy}"
+        );
     } else {
         assert!(late * 100 <= ok, "{late} of {ok} answers missed their deadline; {busy}");
+        // The engine must not stand idle because of the overload.
+        let served_most = (took.as_micros() / u128::from(DELAY_US)) as u64;
+        assert!(measured * 2 > served_most, "{measured} answers in a time for {served_most}: {ledger}");
     }
     assert_eq!((ledger["received"].as_u64(), ledger["answered"].as_u64()), (Some(all), Some(ok)), "{ledger}");
     assert_eq!(pipeline.counter("infer.0", "frames"), ok, "what is dropped is dropped before inference: {ledger}");
-    // The test would prove nothing without overload, and the engine must not stand idle because of it.
-    let served_most = (took.as_micros() / u128::from(DELAY_US)) as u64;
+    // The test would prove nothing without overload.
     assert!(dropped > all / 5, "{dropped} of {all} dropped: {ledger}");
-    assert!(measured * 2 > served_most, "{measured} answers in a time for {served_most}: {ledger}");
 
     client.deadline_us = 0;
     (all..all + 20).for_each(|id| client.send_tensor(id, &tensor_of(id)));
