@@ -56,6 +56,7 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(if $(WITH_DPDK),$(CARGO) clippy -p dpdk-sys -p ports -p rx-gateway -p tx -p integration-tests --all-targets $(WITH_DPDK) -- -D warnings)
+	$(if $(WITH_DPDK),$(CARGO) clippy -p ports -p integration-tests --test vm --test dpdk_flow --features "ports/dpdk integration-tests/dpdk" -- -D warnings)
 	$(CARGO) clippy -p arena --all-targets --features simulated-death,seeded-bugs -- -D warnings
 	$(CARGO) clippy -p benches --all-targets --features peers -- -D warnings
 

@@ -45,15 +45,31 @@ pub fn cpu_ticks(pid: u32) -> u64 {
 
 /// Processor time of all threads in nanoseconds, as the scheduler counts it; from [`cpu_ticks`] where the kernel does not say.
 pub fn cpu_ns(pid: u32) -> u64 {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let ns = tasks.filter_map(|t| {
-        let text = std::fs::read_to_string(t.path().join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse::<u64>().ok()
-    });
-    match ns.sum() {
+    match thread_times(pid).map(|(ns, _)| ns).sum() {
         0 => cpu_ticks(pid) * 1_000_000_000 / TICKS_PER_S,
         ns => ns,
     }
+}
+
+/// The thread of a process that has run longest.
+pub fn busiest_thread(pid: u32) -> Option<u32> {
+    thread_times(pid).max().map(|(_, thread)| thread)
+}
+
+/// Processor time of each thread, ns, and its id.
+fn thread_times(pid: u32) -> impl Iterator<Item = (u64, u32)> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    tasks.filter_map(|task| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        Some((text.split_whitespace().next()?.parse().ok()?, task.file_name().to_str()?.parse().ok()?))
+    })
+}
+
+/// How often the process has gone to sleep by itself.
+pub fn sleeps(pid: u32) -> u64 {
+    let text = file(pid, "status");
+    let line = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Packets that all processors together found no room for in their backlogs: the second number of each line of

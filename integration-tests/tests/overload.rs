@@ -17,11 +17,22 @@ const DEADLINE_US: u32 = 50_000;
 /// What infer leaves of the budget for the way out, less what that takes: a machine that wakes processes later than this
 /// breaks deadlines by itself.
 const LATE: Duration = Duration::from_micros(400);
+/// Of all sleepers: a machine that wakes more of them late has no time for its processes.
+const UNPUNCTUAL: f64 = 0.02;
+/// Until it has: others on its host leave it more in a while.
+const ATTEMPTS: u32 = 10;
 /// Frames until everything is as it stays, and frames that count.
 const WARM: u64 = 600;
 const MEASURED: u64 = 1_600;
 
+/// On a machine that has time for its processes, if it has in one of several attempts.
 fn twice_the_rate(name: &str, max_in_flight: u32, stream: &str) {
+    let judged = (1..=ATTEMPTS).any(|attempt| attempt_at(name, max_in_flight, stream, attempt == ATTEMPTS));
+    assert!(judged, "the last attempt is judged");
+}
+
+/// `false`: the machine had no time, and this is not the last attempt.
+fn attempt_at(name: &str, max_in_flight: u32, stream: &str, is_last: bool) -> bool {
     let infer = format!("[infer]\ndelay_us = {DELAY_US}\nbusy = false\nmax_in_flight = {max_in_flight}\n");
     let text = config("delay", stream).replace("[infer]\n", &infer);
     let pipeline = Pipeline::start(name, &text);
@@ -41,6 +52,9 @@ fn twice_the_rate(name: &str, max_in_flight: u32, stream: &str) {
     }
     client.receive_until(all as usize);
     let unpunctual = probe.finish();
+    if unpunctual > UNPUNCTUAL && !is_last {
+        return false;
+    }
     let ledger = pipeline.assert_whole();
     assert_eq!(pipeline.pids(), pids, "nobody died");
 
@@ -62,26 +76,24 @@ fn twice_the_rate(name: &str, max_in_flight: u32, stream: &str) {
     }
     let busy = format!("the machine woke {:.1} % of all sleepers late", unpunctual * 100.0);
     eprintln!("{name}: {late} of {ok} answers missed their deadline; {busy}");
-    if unpunctual > 0.02 {
-        eprintln!(
-            "SKIPPED: a machine with time for its processes is missing, deadlines and rates are not judged: {busy}"
-        );
+    if unpunctual > UNPUNCTUAL {
+        eprintln!("SKIPPED: a machine with time for its processes is missing, deadlines are not judged: {busy}");
     } else {
         assert!(late * 100 <= ok, "{late} of {ok} answers missed their deadline; {busy}");
-        // The engine must not stand idle because of the overload.
-        let served_most = (took.as_micros() / u128::from(DELAY_US)) as u64;
-        assert!(measured * 2 > served_most, "{measured} answers in a time for {served_most}: {ledger}");
     }
     assert_eq!((ledger["received"].as_u64(), ledger["answered"].as_u64()), (Some(all), Some(ok)), "{ledger}");
     assert_eq!(pipeline.counter("infer.0", "frames"), ok, "what is dropped is dropped before inference: {ledger}");
-    // The test would prove nothing without overload.
+    // The test would prove nothing without overload, and the engine must not stand idle because of it.
+    let served_most = (took.as_micros() / u128::from(DELAY_US)) as u64;
     assert!(dropped > all / 5, "{dropped} of {all} dropped: {ledger}");
+    assert!(measured * 2 > served_most, "{measured} answers in a time for {served_most}: {ledger}");
 
     client.deadline_us = 0;
     (all..all + 20).for_each(|id| client.send_tensor(id, &tensor_of(id)));
     client.receive_until(all as usize + 20);
     (all..all + 20).for_each(|id| assert_right(&client, id));
     pipeline.assert_whole();
+    true
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::{Pmd, Wanted, both, came, client, judged, not_brought, started, two_ports, wait_back};
 use integration_tests::gate::{Stopped, number};
 use integration_tests::pipeline::wait_until;
-use integration_tests::processes::cpu_ns;
+use integration_tests::processes::{cpu_ns, sleeps};
 use integration_tests::report;
 use integration_tests::traffic::{assert_right, steady, tensor_of};
 use std::time::{Duration, Instant};
@@ -34,9 +34,14 @@ fn idle(pmd: Pmd) {
     std::thread::sleep(Duration::from_millis(500));
     let is_quiet = |shares: &Vec<f64>| shares.iter().all(|share| *share < 1.0);
     let mut windows = Vec::with_capacity(WINDOWS);
+    let rx_gateway = pipeline.pid("rx-gateway");
+    let (begun, before) = (Instant::now(), sleeps(rx_gateway));
     while windows.len() < WINDOWS && !windows.last().is_some_and(is_quiet) {
         windows.push(shares(&pids));
     }
+    // The port is looked at every 2 ms, however fast the machine is; besides, the stage wakes every 100 ms.
+    let (looks, most) = (sleeps(rx_gateway) - before, begun.elapsed().as_millis() as u64 * 11 / 20);
+    assert!(looks > 0 && looks <= most, "rx-gateway went to sleep {looks} times where {most} are enough");
     assert_eq!(pipeline.pids(), pids, "nobody died");
     report(&name, &format!("percent of a core, stages and supervisor: {windows:.2?}\n"));
     assert!(windows.last().is_some_and(is_quiet), "percent of a core by process: {windows:.2?}");

@@ -489,7 +489,7 @@ impl RxPort for DpdkRx {
         let before = out.len();
         for n in 0..count {
             let queue = if first + n < count { first + n } else { first + n - count };
-            let end = out.len() + self.options.burst.min(max - (out.len() - before));
+            let end = out.len() + self.options.burst.max(1).min(max - (out.len() - before));
             loop {
                 let most = self.most(end - out.len());
                 if most == 0 {

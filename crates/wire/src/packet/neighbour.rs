@@ -11,13 +11,13 @@
 //! takes the same bytes, the same VLAN tags. Only the addresses of [`Station`] are answered for, and only unicast askers
 //! are: a forged question must not make us send to a group.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 
 use super::arp::{self, Request};
+use super::endpoint::Endpoint;
 use super::icmp::{self, Echo, Solicitation};
 use super::link::{self, ETHERNET_LEN, Link, TAG_LEN};
-use super::udp::is_unicast;
 
 /// Who we are on the link.
 #[derive(Debug, Clone, Copy)]
@@ -60,13 +60,14 @@ impl Station<'_> {
     /// Somebody else's unicast address, from another host.
     pub(super) fn is_other(&self, address: impl Into<IpAddr>) -> bool {
         let address = address.into();
-        is_unicast(address) && !address.is_loopback() && !self.has(address)
+        let endpoint = Endpoint::from(SocketAddr::new(address, 0));
+        endpoint.is_unicast() && !endpoint.is_loopback() && !self.has(address)
     }
 
     /// One of ours, and no group's whatever the configuration says.
     pub(super) fn is_ours(&self, address: impl Into<IpAddr>) -> bool {
         let address = address.into();
-        is_unicast(address) && self.has(address)
+        Endpoint::from(SocketAddr::new(address, 0)).is_unicast() && self.has(address)
     }
 }
 

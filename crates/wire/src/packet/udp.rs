@@ -1,6 +1,5 @@
 //! A frame that carries UDP (RFC 768), read as a whole.
 
-use std::net::IpAddr;
 use std::ops::Range;
 
 use super::checksum::Sum;
@@ -48,14 +47,6 @@ impl UdpPacket {
             && destination.is_unicast()
             && !is_group(link.peer_mac)
             && !is_group(link.local_mac)
-    }
-}
-
-#[inline]
-pub(super) fn is_unicast(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()),
-        IpAddr::V6(v6) => !(v6.is_unspecified() || v6.is_multicast() || v6.to_ipv4_mapped().is_some()),
     }
 }
 

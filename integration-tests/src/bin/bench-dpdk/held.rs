@@ -7,7 +7,7 @@ use crate::device::Pmd;
 use anyhow::{Context as _, Error, Result, ensure};
 use integration_tests::load::{Load, offer};
 use integration_tests::netns::{Net, Side};
-use integration_tests::processes::{cpu_ns, signal};
+use integration_tests::processes::{busiest_thread, cpu_ns, signal};
 use rustix::process::Signal;
 use std::num::NonZeroU64;
 use std::process::Command;
@@ -77,21 +77,11 @@ fn chrt(policy: &[&str], pid: u32, priority: &str) -> Result<()> {
     Ok(())
 }
 
-/// The one that polls. A signal for it stops the whole process, as any does, and it is the first to see it: another thread would
-/// have to be woken on the sender's core before.
-fn busiest_thread(pid: u32) -> Option<u32> {
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
-    let with_time = threads.filter_map(|thread| {
-        let spent = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        let spent_ns: u64 = spent.split(' ').next()?.parse().ok()?;
-        Some((spent_ns, thread.file_name().to_str()?.parse().ok()?))
-    });
-    with_time.max().map(|(_, thread)| thread)
-}
-
 /// Floods the process's port while it is held and let go.
 pub fn alone(net: &Net, pmd: Pmd, generator: usize, pid: u32) -> Result<Round> {
     net.threaded_napi(Side::Pipeline, false).map_err(Error::msg)?;
+    // The one that polls. A signal for it stops the whole process, as any does, and it is the first to see it: another thread
+    // would have to be woken on the sender's core before.
     let poller = busiest_thread(pid).context("a thread that polls")?;
     // Sleeps end when they should, not 50 us later.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
