@@ -16,7 +16,7 @@ WITH_DPDK_STAGES = $(if $(DPDK_STAGES),--features "$(DPDK_STAGES)")
 WITH_DPDK = $(if $(DPDK_TESTS),--features "$(DPDK_TESTS)")
 KILL_FEATURES = $(foreach s,$(STAGES),$(s)/killpoints) $(DPDK_STAGES)
 
-.PHONY: help all demo test build kill-builds unit lint deny deps bench-baseline bench-ring bench-xdp bench-dpdk deps-run clean fuzz \
+.PHONY: help all demo engines test build kill-builds unit lint deny deps bench-baseline bench-ring bench-xdp bench-dpdk deps-run clean fuzz \
 	test-vm vm-kernel bpf proof threads loom shuttle sanitize asan valgrind killstep soak seeded-bugs miri
 
 help:
@@ -34,6 +34,7 @@ help:
 	@echo "make bench-xdp       the pipeline on AF_XDP against bare AF_XDP and UDP, on veth pairs (as root)"
 	@echo "make bench-dpdk      rx-gateway on DPDK against dpdk-testpmd, its restart, copies, net_null (as root)"
 	@echo "make fuzz            the checks of what comes from outside, under libFuzzer and AddressSanitizer (SECONDS=60 each)"
+	@echo "make engines         fetches the libraries of ONNX Runtime and OpenVINO into the target folder (versions pinned)"
 	@echo "make bpf             builds the XDP program anew (its object is committed)"
 	@echo "make deps            install what Debian packages supply (says what, where it may not)"
 
@@ -71,7 +72,7 @@ deny:
 	@test -x $(TARGET)/tools/bin/cargo-deny || $(CARGO) install --quiet --locked --root $(TARGET)/tools cargo-deny@0.20.2
 	$(TARGET)/tools/bin/cargo-deny check bans licenses sources
 
-test: deps lint build kill-builds deny
+test: deps engines lint build kill-builds deny
 	@rm -rf $(TARGET)/reports
 	@$(RESERVE_HUGEPAGES)
 	$(CARGO) test --workspace --no-fail-fast $(WITH_DPDK)
@@ -180,6 +181,10 @@ bench-dpdk: deps build
 NET_PACKAGES := iproute2 ethtool libc6-dev python3-minimal
 # The test machine: QEMU, and what its initial file system is made with.
 VM_PACKAGES := qemu-system-x86 busybox-static cpio kmod
+# The libraries of ONNX Runtime and OpenVINO, from the Python package index: for tests and trying out.
+engines:
+	@deploy/engines.sh $(TARGET)/engines
+
 deps:
 	@deploy/deps.sh valgrind $(DPDK_PACKAGES) $(NET_PACKAGES) $(VM_PACKAGES)
 

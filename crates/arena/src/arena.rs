@@ -14,6 +14,7 @@ use crate::region::{self, ALIGN, HugePages, Mapping, Region, RegionError};
 use crate::ring::{Ring, RingId};
 use crate::sync::{AtomicU64, Ordering};
 use crate::topology::{Geometry, RX, RingKind, StageKind};
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// Why there is no arena.
@@ -406,6 +407,12 @@ impl Arena {
             unsafe { inputs.bytes(slot * g.slot_input_bytes, g.slot_input_bytes as usize) }
         };
         Some((input, output))
+    }
+
+    /// Where the two parts of [`Self::inference`] can lie: inputs in packets and slots, and outputs. Empty where a region is not mapped.
+    pub fn inference_regions(&self) -> ([&'static [Cell<u8>]; 2], &'static [Cell<u8>]) {
+        let cells = |mapping: &Option<Mapping>| mapping.as_ref().map_or(&[][..], Mapping::cells);
+        ([cells(&self.packets), cells(&self.inputs)], cells(&self.outputs))
     }
 
     /// What a reply is made of: the head's own buffer, to write to, and the output area of its slot. `None` without a slot.

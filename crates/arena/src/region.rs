@@ -7,6 +7,7 @@
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
+use std::cell::Cell;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
@@ -240,6 +241,12 @@ impl Mapping {
         assert!(end <= self.len, "buffer out of its region");
         // SAFETY: in range, never unmapped; unshared for writing by this function's contract.
         unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(offset as usize), len) }
+    }
+
+    /// The whole region as bytes that may change at any time. Writing through a region that is mapped for reading kills the process.
+    pub(crate) fn cells(&self) -> &'static [Cell<u8>] {
+        // SAFETY: needed so that engines can be told where tensors lie; the mapping is never undone, and a cell promises nothing about its contents.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr().cast::<Cell<u8>>(), self.len) }
     }
 
     /// Bytes that the caller alone owns by the ownership protocol.

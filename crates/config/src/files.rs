@@ -38,6 +38,9 @@ pub(crate) fn load(pipeline: &mut Pipeline, at: &Origin, base_dir: &Path) -> Res
             ));
         }
     }
+    for folder in [&mut pipeline.infer.runtime_dir, &mut pipeline.infer.cache_dir].into_iter().flatten() {
+        *folder = absolute(base_dir, folder);
+    }
     if let Some(labels) = &mut pipeline.post.labels {
         *labels = absolute(base_dir, labels);
         pipeline.post.label_names = read_labels(labels).map_err(|problem| {
@@ -56,6 +59,8 @@ pub(crate) fn check_names(pipeline: &Pipeline, at: &Origin) -> Result<(), Config
     let supervisor = &pipeline.supervisor;
     let paths = [
         ("infer.model", pipeline.infer.model.as_ref()),
+        ("infer.runtime_dir", pipeline.infer.runtime_dir.as_ref()),
+        ("infer.cache_dir", pipeline.infer.cache_dir.as_ref()),
         ("post.labels", pipeline.post.labels.as_ref()),
         ("replay.input", pipeline.replay.input.as_ref()),
         ("replay.output", pipeline.replay.output.as_ref()),

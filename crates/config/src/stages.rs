@@ -62,6 +62,14 @@ words! {
         Rten = "rten",
         /// tract; a build with the feature `tract` has it.
         Tract = "tract",
+        /// ONNX Runtime, where its library is.
+        Onnxruntime = "onnxruntime",
+        /// OpenVINO, where its library is.
+        Openvino = "openvino",
+        /// TensorRT, where its library and a GPU are.
+        Tensorrt = "tensorrt",
+        /// Arm NN, where its library is; it takes TensorFlow Lite models.
+        Armnn = "armnn",
         /// No network: echoes its input. For measurements.
         Null = "null",
         /// `null` after a delay. For measurements.
@@ -74,7 +82,17 @@ words! {
 impl Engine {
     /// Whether this engine can only run with a model.
     pub const fn needs_model(self) -> bool {
-        matches!(self, Self::Rten | Self::Tract)
+        !matches!(self, Self::Null | Self::Delay | Self::Abort)
+    }
+}
+
+words! {
+    /// How exactly an engine must compute.
+    Precision {
+        /// In the number formats that the model names.
+        Model = "model",
+        /// In shorter ones where the device computes faster in them.
+        Reduced = "reduced",
     }
 }
 
@@ -196,6 +214,18 @@ pub struct Infer {
     pub model: Option<PathBuf>,
     /// Threads of the engine in one instance.
     pub threads: u32,
+    /// How exactly the engine must compute.
+    pub precision: Precision,
+    /// Which device, in the engine's own words; none lets it take its usual one.
+    pub device: Option<String>,
+    /// Folder whose subfolders hold engines' libraries; absolute after loading.
+    pub runtime_dir: Option<PathBuf>,
+    /// Folder for compiled models; absolute after loading. None compiles them anew at each start.
+    pub cache_dir: Option<PathBuf>,
+    /// Most frames that are computed together, where the engine gains by that.
+    pub max_batch: u32,
+    /// Longest that a frame waits for company in a batch.
+    pub max_wait_us: u32,
     /// What engine `delay` takes for one frame.
     pub delay_us: u32,
     /// Whether engine `delay` burns the core while it waits.
@@ -217,6 +247,12 @@ impl Infer {
             engine: Engine::Rten,
             model: None,
             threads: 1,
+            precision: Precision::Model,
+            device: None,
+            runtime_dir: None,
+            cache_dir: None,
+            max_batch: 1,
+            max_wait_us: 0,
             delay_us: 1000,
             busy: false,
             null_input_elements: 256,
@@ -232,6 +268,12 @@ impl Infer {
         section.set("engine", &mut infer.engine)?;
         section.set("model", &mut infer.model)?;
         section.set("threads", &mut infer.threads)?;
+        section.set("precision", &mut infer.precision)?;
+        section.set("device", &mut infer.device)?;
+        section.set("runtime_dir", &mut infer.runtime_dir)?;
+        section.set("cache_dir", &mut infer.cache_dir)?;
+        section.set("max_batch", &mut infer.max_batch)?;
+        section.set("max_wait_us", &mut infer.max_wait_us)?;
         section.set("delay_us", &mut infer.delay_us)?;
         section.set("busy", &mut infer.busy)?;
         section.set("null_input_elements", &mut infer.null_input_elements)?;
@@ -244,6 +286,8 @@ impl Infer {
     pub(crate) fn check(&self, at: &Origin) -> Result<(), ConfigError> {
         at.in_range("infer.instances", self.instances, 1..=MAX_INSTANCES)?;
         at.in_range("infer.threads", self.threads, 1..=256)?;
+        at.in_range("infer.max_batch", self.max_batch, 1..=64)?;
+        at.in_range("infer.max_wait_us", self.max_wait_us, 0..=1_000_000)?;
         at.in_range("infer.delay_us", self.delay_us, 0..=10_000_000)?;
         at.in_range("infer.null_input_elements", self.null_input_elements, 1..=1 << 26)?;
         at.in_range("infer.null_output_elements", self.null_output_elements, 1..=1 << 26)?;

@@ -35,9 +35,9 @@ impl Engine for AbortEngine {
     }
 
     fn submit(&mut self, ticket: Ticket, input: &[u8], output: &mut [u8]) -> Result<Submitted, EngineError> {
-        area::check_lengths(self.specs(), input, output)?;
-        let first = area::input_f32(self.specs(), input, 0)?[0];
-        if first.to_bits() == ABORT_MARKER.to_bits() {
+        area::check(self.specs(), self.align_bytes(), input, output)?;
+        let first: &[u8] = area::input(self.specs(), input, 0)?;
+        if first.starts_with(&ABORT_MARKER.to_ne_bytes()) {
             std::process::abort();
         }
         self.null.submit(ticket, input, output)

@@ -1,60 +1,85 @@
 //! Checked views of the two areas.
 
 use crate::error::EngineError;
-use crate::spec::Specs;
-use zerocopy::FromBytes;
+use crate::spec::{AREA_ALIGN_BYTES, Specs};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
-/// Checks the lengths of both areas. Runs per frame and in release builds: the slices come from peers' descriptors.
-pub(crate) fn check_lengths(specs: &Specs, input: &[u8], output: &[u8]) -> Result<(), EngineError> {
+/// Checks lengths and alignment of both areas. Runs per frame and in release builds: the slices come from peers' descriptors.
+pub(crate) fn check(specs: &Specs, align_bytes: usize, input: &[u8], output: &[u8]) -> Result<(), EngineError> {
     if input.len() != specs.input_bytes() {
         return Err(EngineError::InputLength { expected_bytes: specs.input_bytes(), got_bytes: input.len() });
     }
     if output.len() != specs.output_bytes() {
         return Err(EngineError::OutputLength { expected_bytes: specs.output_bytes(), got_bytes: output.len() });
     }
-    if !is_aligned(input) {
-        return Err(misaligned("input"));
+    if !input.as_ptr().addr().is_multiple_of(align_bytes) {
+        return Err(EngineError::Misaligned { area: "input", align_bytes });
     }
-    if !is_aligned(output) {
-        return Err(misaligned("output"));
+    if !output.as_ptr().addr().is_multiple_of(align_bytes) {
+        return Err(EngineError::Misaligned { area: "output", align_bytes });
     }
     Ok(())
 }
 
-/// Input `index` as numbers; `input` has passed [`check_lengths`].
-pub(crate) fn input_f32<'a>(specs: &Specs, input: &'a [u8], index: usize) -> Result<&'a [f32], EngineError> {
+/// Input `index` as elements of its type; `input` has passed [`check`].
+pub(crate) fn input<'a, T: FromBytes + Immutable>(
+    specs: &Specs,
+    input: &'a [u8],
+    index: usize,
+) -> Result<&'a [T], EngineError> {
     let bytes = specs.input_range(index).and_then(|range| input.get(range));
-    bytes.and_then(|bytes| <[f32]>::ref_from_bytes(bytes).ok()).ok_or(misaligned("input"))
+    let elements = bytes.and_then(|bytes| <[T]>::ref_from_bytes(bytes).ok());
+    elements.ok_or(EngineError::Misaligned { area: "input", align_bytes: align_of::<T>() })
 }
 
-/// Output `index` as numbers; `output` has passed [`check_lengths`].
-pub(crate) fn output_f32<'a>(specs: &Specs, output: &'a mut [u8], index: usize) -> Result<&'a mut [f32], EngineError> {
+/// Output `index` as elements of its type; `output` has passed [`check`].
+pub(crate) fn output<'a, T: FromBytes + IntoBytes>(
+    specs: &Specs,
+    output: &'a mut [u8],
+    index: usize,
+) -> Result<&'a mut [T], EngineError> {
     let bytes = specs.output_range(index).and_then(|range| output.get_mut(range));
-    bytes.and_then(|bytes| <[f32]>::mut_from_bytes(bytes).ok()).ok_or(misaligned("output"))
+    let elements = bytes.and_then(|bytes| <[T]>::mut_from_bytes(bytes).ok());
+    elements.ok_or(EngineError::Misaligned { area: "output", align_bytes: align_of::<T>() })
 }
 
-fn is_aligned(area: &[u8]) -> bool {
-    area.as_ptr().addr().is_multiple_of(align_of::<f32>())
+/// As much memory as tensors are aligned to.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
+#[repr(C, align(64))]
+struct Line([u8; AREA_ALIGN_BYTES]);
+
+/// Zeroed memory that is aligned as areas are: for warm-up, trial runs, and what an engine must gather.
+pub(crate) struct Scratch {
+    lines: Vec<Line>,
+    len: usize,
 }
 
-fn misaligned(area: &'static str) -> EngineError {
-    EngineError::Misaligned { area, align_bytes: align_of::<f32>() }
+impl Scratch {
+    pub(crate) fn new(len: usize) -> Self {
+        Self { lines: vec![Line::new_zeroed(); len.div_ceil(AREA_ALIGN_BYTES)], len }
+    }
+
+    pub(crate) fn get(&self) -> &[u8] {
+        &self.lines.as_bytes()[..self.len]
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut [u8] {
+        &mut self.lines.as_mut_bytes()[..self.len]
+    }
 }
 
-/// Zeroed areas for warm-up and trial runs, aligned as the engines demand.
+/// Zeroed input and output areas.
 pub(crate) struct ScratchAreas {
-    input: Vec<f32>,
-    output: Vec<f32>,
+    input: Scratch,
+    output: Scratch,
 }
 
 impl ScratchAreas {
     pub(crate) fn new(specs: &Specs) -> Self {
-        // Both sizes are multiples of four: every tensor is f32 and starts at a multiple of 64.
-        Self { input: vec![0.0; specs.input_bytes() / 4], output: vec![0.0; specs.output_bytes() / 4] }
+        Self { input: Scratch::new(specs.input_bytes()), output: Scratch::new(specs.output_bytes()) }
     }
 
     pub(crate) fn split(&mut self) -> (&[u8], &mut [u8]) {
-        use zerocopy::IntoBytes;
-        (self.input.as_bytes(), self.output.as_mut_bytes())
+        (self.input.get(), self.output.get_mut())
     }
 }

@@ -1,6 +1,7 @@
 //! The interface that every engine implements.
 
 use crate::error::EngineError;
+use crate::regions::Regions;
 use crate::spec::Specs;
 use serde_json::{Value, json};
 
@@ -28,13 +29,26 @@ pub struct Finished {
     pub compute_ns: u64,
 }
 
+/// One frame of a batch, as [`Engine::submit`] takes it.
+#[derive(Debug)]
+pub struct Frame<'a> {
+    /// Comes back from `poll`, each frame's for itself.
+    pub ticket: Ticket,
+    /// Its tensors, in the layout of the specs.
+    pub input: &'a [u8],
+    /// Where its results belong.
+    pub output: &'a mut [u8],
+}
+
 /// What runs, for logs and `flumeway engines`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
     /// Name of the engine.
     pub engine: &'static str,
-    /// Where it computes: `cpu`, or `none` for the test engines.
-    pub device: &'static str,
+    /// Version of the library that computes, as it says itself; the crate's for engines that are built in.
+    pub version: String,
+    /// Where it computes: `cpu`, the device's own name, or `none` for the test engines.
+    pub device: String,
     /// Number format it computes in.
     pub precision: &'static str,
     /// Threads that compute one frame.
@@ -46,10 +60,11 @@ pub struct Description {
 }
 
 impl Description {
-    /// `{"engine":..,"device":..,"precision":..,"threads":..,"in_flight_max":..,"note":..}`.
+    /// `{"engine":..,"version":..,"device":..,"precision":..,"threads":..,"in_flight_max":..,"note":..}`.
     pub fn to_json(&self) -> Value {
         json!({
             "engine": self.engine,
+            "version": self.version,
             "device": self.device,
             "precision": self.precision,
             "threads": self.threads,
@@ -63,11 +78,14 @@ impl Description {
 ///
 /// # Areas and their lifetime
 /// `submit` borrows both areas for the call only, so an engine that finishes inside it (`Submitted::Done`) is safe code. An engine that
-/// goes on after `submit` (`Submitted::Pending`) must not rely on these borrows. Its constructor, an `unsafe fn` in this crate's
-/// `ffi.rs`, is given the arena's input and output regions once, with the promise that they stay mapped for the engine's life (it needs
-/// them anyway, to pin or import the memory); `submit` then checks that both areas lie inside these regions and keeps addresses in them. An area
-/// from elsewhere is computed synchronously or refused. That nobody touches an area while its ticket is out is the caller's part of that
-/// promise, and in a stage it holds because the frame's owner word names the stage.
+/// goes on after `submit` (`Submitted::Pending`) must not rely on these borrows: [`Engine::attach`] gives it, once, the [`Regions`] in
+/// which areas lie and which stay mapped as long as the process lives (it may want them anyway, to pin or import the memory); `submit` then
+/// checks that both areas lie inside and keeps addresses. A frame from elsewhere is computed inside `submit`. That nobody touches an area while
+/// its ticket is out is the caller's part, and in a stage it holds because the frame's owner word names the stage.
+///
+/// # Batches
+/// [`Specs`] describe one frame. An engine that gains by computing several at once says so by [`Engine::batch_max`]; each frame keeps areas
+/// and ticket of its own. Where the engine needs the inputs of a batch side by side, it gathers them itself, and that is the one copy there is.
 ///
 /// # Errors
 /// An error from `submit` means that the engine has not taken the ticket: it will not come back. What goes wrong
@@ -82,6 +100,31 @@ pub trait Engine: Send {
     /// # Errors
     /// [`EngineError`]: wrong length or alignment, or [`EngineError::Busy`] when [`Description::in_flight_max`] is reached (poll first).
     fn submit(&mut self, ticket: Ticket, input: &[u8], output: &mut [u8]) -> Result<Submitted, EngineError>;
+
+    /// Most frames that [`Engine::submit_batch`] takes at once; 1 where a batch gains nothing, or the model's shape does not allow one.
+    fn batch_max(&self) -> usize {
+        1
+    }
+
+    /// Takes 1 to [`Engine::batch_max`] frames and computes them together; an error means that none was taken.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`], and [`EngineError::Batch`] for a number of frames that the engine cannot take.
+    fn submit_batch(&mut self, frames: &mut [Frame<'_>]) -> Result<Submitted, EngineError> {
+        match frames {
+            [only] => self.submit(only.ticket, only.input, only.output),
+            _ => Err(EngineError::Batch { got: frames.len(), max: 1 }),
+        }
+    }
+
+    /// Tells where areas will lie; call it at most once, before the first frame. Engines that compute inside `submit` do not care.
+    ///
+    /// # Errors
+    /// [`EngineError::Attach`]: a device refuses the memory. The engine can be used all the same, with copies, as [`Engine::describe`] then says.
+    fn attach(&mut self, regions: &Regions) -> Result<(), EngineError> {
+        let _ = regions;
+        Ok(())
+    }
 
     /// Takes back a finished frame; `None` if there is none at the moment. Never waits. Tickets may come back in another order.
     fn poll(&mut self) -> Option<Finished>;
@@ -102,6 +145,6 @@ pub trait Engine: Send {
     /// Alignment that `submit` demands of both areas, at most [`crate::AREA_ALIGN_BYTES`]. A tensor in a packet
     /// that meets it can be read where it lies.
     fn align_bytes(&self) -> usize {
-        align_of::<f32>()
+        crate::null::ALIGN_BYTES
     }
 }

@@ -24,6 +24,24 @@ pub enum LoadError {
         /// The cargo feature that adds it.
         feature: &'static str,
     },
+    /// The library that computes is not there, or not one that can be used.
+    #[error("the engine {engine} cannot be used: {reason}. {remedy}")]
+    NoRuntime {
+        /// The engine.
+        engine: &'static str,
+        /// What was looked for and where, or what the library said.
+        reason: String,
+        /// What to install or to write.
+        remedy: String,
+    },
+    /// The engine's library failed outside of any particular model.
+    #[error("the engine {engine} failed: {reason}")]
+    Runtime {
+        /// The engine.
+        engine: &'static str,
+        /// What it said.
+        reason: String,
+    },
     /// The engine runs models and got none.
     #[error("the engine {engine} needs a model: name an ONNX file")]
     NoModel {
@@ -73,7 +91,7 @@ pub enum LoadError {
         reason: String,
     },
     /// A tensor's element type cannot be served.
-    #[error("model {path}: {direction} \"{tensor}\" has element type {dtype}: only f32 inputs, and f32, i32, u8 or i8 outputs are supported; export the model with a cast", path = .path.display())]
+    #[error("model {path}: {direction} \"{tensor}\" has element type {dtype}: the engine takes none of f32, f16, u8, i8 there; export the model with a cast", path = .path.display())]
     UnsupportedDtype {
         /// The path.
         path: PathBuf,
@@ -145,6 +163,17 @@ pub enum EngineError {
         /// Frames in flight.
         in_flight: usize,
     },
+    /// More frames at once than the engine takes, or none.
+    #[error("{got} frames in one batch, and this engine takes 1 to {max}: submit them one by one")]
+    Batch {
+        /// Frames of the batch.
+        got: usize,
+        /// [`crate::Engine::batch_max`].
+        max: usize,
+    },
+    /// A device does not take the memory in which the areas lie.
+    #[error("the device cannot use the arena's memory in place ({0}): frames are copied to it")]
+    Attach(String),
     /// The model answered with another shape than at load, as models with data-dependent output sizes do.
     #[error(
         "output {index} has {got} elements and had {expected} at load: use a model whose output size does not depend on the data"

@@ -11,6 +11,14 @@ pub enum EngineKind {
     Rten,
     /// Pure-Rust ONNX engine, present when built with the feature `tract`.
     Tract,
+    /// ONNX Runtime, loaded at run time.
+    Onnxruntime,
+    /// OpenVINO, loaded at run time.
+    Openvino,
+    /// TensorRT, loaded at run time.
+    Tensorrt,
+    /// Arm NN, loaded at run time.
+    Armnn,
     /// Echoes its input.
     Null,
     /// Echoes its input after a set time.
@@ -21,13 +29,27 @@ pub enum EngineKind {
 
 impl EngineKind {
     /// Every engine that has a name, built in or not.
-    pub const ALL: [Self; 5] = [Self::Rten, Self::Tract, Self::Null, Self::Delay, Self::Abort];
+    pub const ALL: [Self; 9] = [
+        Self::Rten,
+        Self::Tract,
+        Self::Onnxruntime,
+        Self::Openvino,
+        Self::Tensorrt,
+        Self::Armnn,
+        Self::Null,
+        Self::Delay,
+        Self::Abort,
+    ];
 
     /// The name that the configuration uses.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Rten => "rten",
             Self::Tract => "tract",
+            Self::Onnxruntime => "onnxruntime",
+            Self::Openvino => "openvino",
+            Self::Tensorrt => "tensorrt",
+            Self::Armnn => "armnn",
             Self::Null => "null",
             Self::Delay => "delay",
             Self::Abort => "abort",
@@ -41,7 +63,17 @@ impl EngineKind {
 
     /// Whether the engine runs a model, as opposed to taking at most its shapes.
     pub const fn needs_model(self) -> bool {
-        matches!(self, Self::Rten | Self::Tract)
+        !matches!(self, Self::Null | Self::Delay | Self::Abort)
+    }
+
+    /// Whether it reads ONNX files.
+    pub const fn reads_onnx(self) -> bool {
+        self.needs_model() && !matches!(self, Self::Armnn)
+    }
+
+    /// Whether it cannot do without a GPU.
+    pub const fn needs_gpu(self) -> bool {
+        matches!(self, Self::Tensorrt)
     }
 
     /// The names that parse, for messages.

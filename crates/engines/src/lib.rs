@@ -12,14 +12,17 @@
 //! | `null` | shapes from a model or from the options | measuring everything else |
 //! | `delay` | as `null` | an engine that takes a known time |
 //! | `abort` | as `null` | tests: kills its process on a marked input |
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod abort;
 mod area;
+mod armnn;
+mod available;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod delay;
 mod describe;
+mod dtype;
 mod engine;
 mod error;
 mod finished;
@@ -27,22 +30,31 @@ mod kind;
 mod model_file;
 mod null;
 mod onnx_check;
+mod onnxruntime;
+mod openvino;
 mod options;
+mod regions;
 mod rten_engine;
+mod runtime;
 mod shape;
 mod spec;
+mod tensorrt;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "tract")]
 mod tract_engine;
 
 pub use abort::{ABORT_MARKER, TEST_ENGINES_VARIABLE};
+pub use available::{Availability, survey};
 pub use describe::describe_model_json;
-pub use engine::{Description, Engine, Finished, Submitted, Ticket};
+pub use dtype::DType;
+pub use engine::{Description, Engine, Finished, Frame, Submitted, Ticket};
 pub use error::{EngineError, LoadError};
 pub use kind::EngineKind;
-pub use options::EngineOptions;
-pub use spec::{AREA_ALIGN_BYTES, DType, SpecError, Specs, TensorSpec};
+pub use options::{EngineOptions, Precision};
+pub use regions::Regions;
+pub use runtime::RUNTIME_DIR_VARIABLE;
+pub use spec::{AREA_ALIGN_BYTES, SpecError, Specs, TensorSpec};
 
 use std::path::Path;
 
@@ -59,6 +71,10 @@ pub fn load(name: &str, model: Option<&Path>, options: &EngineOptions) -> Result
     match kind {
         EngineKind::Rten => Ok(Box::new(rten_engine::RtenEngine::load(required(kind, model)?, options)?)),
         EngineKind::Tract => load_tract(required(kind, model)?, options),
+        EngineKind::Onnxruntime => onnxruntime::load(required(kind, model)?, options),
+        EngineKind::Openvino => openvino::load(required(kind, model)?, options),
+        EngineKind::Tensorrt => tensorrt::load(required(kind, model)?, options),
+        EngineKind::Armnn => armnn::load(required(kind, model)?, options),
         EngineKind::Null => Ok(Box::new(null::NullEngine::load(model, options)?)),
         EngineKind::Delay => Ok(Box::new(delay::DelayEngine::load(model, options)?)),
         EngineKind::Abort => Ok(Box::new(abort::AbortEngine::load(model, options)?)),

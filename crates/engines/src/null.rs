@@ -14,8 +14,11 @@ use std::time::Instant;
 const INPUT_SHAPE_DEFAULT: [usize; 4] = [1, 3, 224, 224];
 const OUTPUT_SHAPE_DEFAULT: [usize; 2] = [1, 1000];
 
-/// Echoes: element `i` of every output is element `i % n` of the first input, which has `n` elements. So a test can tell the
-/// answers of different frames apart, and check every byte of them.
+/// What [`crate::Engine::align_bytes`] says unless an engine wants more.
+pub(crate) const ALIGN_BYTES: usize = align_of::<f32>();
+
+/// Echoes: byte `i` of every output is byte `i % n` of the first input, which has `n` bytes; with one element type that holds for elements
+/// too. So a test can tell the answers of different frames apart, and check every byte of them.
 pub(crate) struct NullEngine {
     specs: Specs,
     finished: FinishedQueue,
@@ -39,10 +42,10 @@ pub(crate) fn test_specs(model: Option<&Path>, options: &EngineOptions) -> Resul
 
 /// Writes the echo of `input` to every tensor of `output`.
 pub(crate) fn echo(specs: &Specs, input: &[u8], output: &mut [u8]) -> Result<(), EngineError> {
-    area::check_lengths(specs, input, output)?;
-    let source = area::input_f32(specs, input, 0)?;
+    area::check(specs, ALIGN_BYTES, input, output)?;
+    let source: &[u8] = area::input(specs, input, 0)?;
     for index in 0..specs.outputs().len() {
-        for chunk in area::output_f32(specs, output, index)?.chunks_mut(source.len()) {
+        for chunk in area::output::<u8>(specs, output, index)?.chunks_mut(source.len()) {
             chunk.copy_from_slice(&source[..chunk.len()]);
         }
     }
@@ -83,7 +86,8 @@ impl Engine for NullEngine {
 pub(crate) fn test_description(engine: &'static str, note: &str) -> Description {
     Description {
         engine,
-        device: "none",
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        device: "none".to_owned(),
         precision: "f32",
         threads: 1,
         in_flight_max: FINISHED_MAX,

@@ -6,6 +6,7 @@
 //! caller sleeps meanwhile, and the hand-over is part of the time of `submit`.
 
 use crate::area::{self, ScratchAreas};
+use crate::dtype::DType;
 use crate::engine::{Description, Engine, Finished, Submitted, Ticket};
 use crate::error::{EngineError, LoadError};
 use crate::finished::{FINISHED_MAX, FinishedQueue};
@@ -23,6 +24,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 const NAME: &str = "rten";
+
+/// Of the crate that is built in; the workspace pins it.
+pub(crate) const VERSION: &str = "0.27";
 
 /// Runs that make a model's times settle; the first is several times slower than the third.
 const WARM_UP_RUNS: usize = 3;
@@ -86,12 +90,12 @@ fn find_specs(graph: &LoadedGraph, path: &Path, options: &EngineOptions) -> Resu
     let mut inputs = Vec::with_capacity(graph.input_ids.len());
     for (index, &id) in graph.input_ids.iter().enumerate() {
         let name = graph.name(id, "input", index);
-        if graph.dtype(id) != Some(ValueType::Tensor(DataType::Float)) {
+        let Some(dtype) = input_dtype(graph.dtype(id)) else {
             return Err(unsupported_dtype(path, "input", name, graph.dtype(id)));
-        }
+        };
         let wanted = options.input_shape.as_deref().filter(|_| index == 0);
         let shape = settled.input(path, &name, graph.shape(id).as_deref(), wanted)?;
-        inputs.push(TensorSpec::f32(name, shape));
+        inputs.push(TensorSpec::new(name, dtype, shape));
     }
     let mut outputs = Vec::with_capacity(graph.output_ids.len());
     for (index, &id) in graph.output_ids.iter().enumerate() {
@@ -100,7 +104,7 @@ fn find_specs(graph: &LoadedGraph, path: &Path, options: &EngineOptions) -> Resu
             (Some(ValueType::Sequence(_)), _) => {
                 return Err(unsupported_dtype(path, "output", name, graph.dtype(id)));
             }
-            (Some(_), Some(shape)) => outputs.push(TensorSpec::f32(name, shape)),
+            (Some(dtype), Some(shape)) => outputs.push(TensorSpec::new(name, output_dtype(dtype), shape)),
             _ => {
                 outputs = trial_run(graph, path, &inputs)?;
                 break;
@@ -108,6 +112,21 @@ fn find_specs(graph: &LoadedGraph, path: &Path, options: &EngineOptions) -> Resu
         }
     }
     Specs::new(inputs, outputs).map_err(|error| unsupported_shape(path, &error))
+}
+
+/// The element types that rten has and an area can hold.
+fn input_dtype(dtype: Option<ValueType>) -> Option<DType> {
+    match dtype? {
+        ValueType::Tensor(DataType::Float) => Some(DType::F32),
+        ValueType::Tensor(DataType::UInt8) => Some(DType::U8),
+        ValueType::Tensor(DataType::Int8) => Some(DType::I8),
+        _ => None,
+    }
+}
+
+/// Other types are converted.
+fn output_dtype(dtype: ValueType) -> DType {
+    input_dtype(Some(dtype)).unwrap_or(DType::F32)
 }
 
 fn unsupported_shape(path: &Path, error: &SpecError) -> LoadError {
@@ -133,7 +152,7 @@ fn trial_run(graph: &LoadedGraph, path: &Path, inputs: &[TensorSpec]) -> Result<
         if matches!(value, Value::Sequence(_)) {
             return Err(unsupported_dtype(path, "output", name, Some(value.dtype())));
         }
-        outputs.push(TensorSpec::f32(name, value.shape().to_vec()));
+        outputs.push(TensorSpec::new(name, output_dtype(value.dtype()), value.shape().to_vec()));
     }
     Ok(outputs)
 }
@@ -161,9 +180,20 @@ impl LoadedGraph {
     fn run(&self, specs: &Specs, input: &[u8]) -> Result<Vec<Value>, EngineError> {
         let mut inputs: Vec<(NodeId, ValueOrView<'_>)> = Vec::with_capacity(self.input_ids.len());
         for (index, (&id, spec)) in self.input_ids.iter().zip(specs.inputs()).enumerate() {
-            let data = area::input_f32(specs, input, index)?;
-            let view = ValueView::from_shape(&spec.shape, data).map_err(|error| EngineError::Run(error.to_string()))?;
-            inputs.push((id, view.into()));
+            let (shape, failed) = (spec.shape.as_slice(), EngineError::Run);
+            let view = match spec.dtype {
+                DType::U8 => {
+                    ValueView::from_shape(shape, area::input::<u8>(specs, input, index)?).map_err(|e| e.to_string())
+                }
+                DType::I8 => {
+                    ValueView::from_shape(shape, area::input::<i8>(specs, input, index)?).map_err(|e| e.to_string())
+                }
+                DType::F32 => {
+                    ValueView::from_shape(shape, area::input::<f32>(specs, input, index)?).map_err(|e| e.to_string())
+                }
+                DType::F16 => Err("rten has no f16".to_owned()),
+            };
+            inputs.push((id, view.map_err(failed)?.into()));
         }
         self.model
             .run(inputs, &self.output_ids, Some(self.run_options.clone()))
@@ -173,7 +203,15 @@ impl LoadedGraph {
     fn compute(&self, specs: &Specs, input: &[u8], output: &mut [u8]) -> Result<(), EngineError> {
         let values = self.run(specs, input)?;
         for (index, value) in values.iter().enumerate() {
-            store(value, index, area::output_f32(specs, output, index)?)?;
+            let count = specs.outputs()[index].elements();
+            if value.len() != count {
+                return Err(EngineError::OutputShape { index, expected: count, got: value.len() });
+            }
+            match (specs.outputs()[index].dtype, value) {
+                (DType::U8, Value::UInt8Tensor(from)) => copy(from, area::output(specs, output, index)?),
+                (DType::I8, Value::Int8Tensor(from)) => copy(from, area::output(specs, output, index)?),
+                _ => store(value, index, area::output(specs, output, index)?)?,
+            }
         }
         Ok(())
     }
@@ -181,14 +219,8 @@ impl LoadedGraph {
 
 /// Copies an output to its place, as f32.
 fn store(value: &Value, index: usize, target: &mut [f32]) -> Result<(), EngineError> {
-    if value.len() != target.len() {
-        return Err(EngineError::OutputShape { index, expected: target.len(), got: value.len() });
-    }
     match value {
-        Value::FloatTensor(tensor) => match tensor.view().data() {
-            Some(data) => target.copy_from_slice(data),
-            None => convert(tensor.iter(), target, |&from| from),
-        },
+        Value::FloatTensor(tensor) => copy(tensor, target),
         Value::Int32Tensor(tensor) => convert(tensor.iter(), target, |&from| from as f32),
         Value::Int8Tensor(tensor) => convert(tensor.iter(), target, |&from| f32::from(from)),
         Value::UInt8Tensor(tensor) => convert(tensor.iter(), target, |&from| f32::from(from)),
@@ -199,9 +231,17 @@ fn store(value: &Value, index: usize, target: &mut [f32]) -> Result<(), EngineEr
     Ok(())
 }
 
-fn convert<T>(from: impl Iterator<Item = T>, target: &mut [f32], as_f32: impl Fn(T) -> f32) {
+/// Copies an output that has the area's element type.
+fn copy<T: Copy>(from: &rten_tensor::Tensor<T>, target: &mut [T]) {
+    match from.view().data() {
+        Some(data) => target.copy_from_slice(data),
+        None => convert(from.iter(), target, |&from| from),
+    }
+}
+
+fn convert<T, U>(from: impl Iterator<Item = T>, target: &mut [U], convert: impl Fn(T) -> U) {
     for (to, from) in target.iter_mut().zip(from) {
-        *to = as_f32(from);
+        *to = convert(from);
     }
 }
 
@@ -212,7 +252,7 @@ impl Engine for RtenEngine {
 
     fn submit(&mut self, ticket: Ticket, input: &[u8], output: &mut [u8]) -> Result<Submitted, EngineError> {
         self.finished.check_room()?;
-        area::check_lengths(&self.specs, input, output)?;
+        area::check(&self.specs, self.align_bytes(), input, output)?;
         let started = Instant::now();
         let result = self.graph.compute(&self.specs, input, output);
         self.finished.push(ticket, result, started.elapsed());
@@ -244,7 +284,8 @@ impl Engine for RtenEngine {
         };
         Description {
             engine: NAME,
-            device: "cpu",
+            version: VERSION.to_owned(),
+            device: "cpu".to_owned(),
             precision: "f32",
             threads: self.threads,
             in_flight_max: FINISHED_MAX,

@@ -1,5 +1,6 @@
 //! The tensors of a model, and where each lies in the input and the output area.
 
+use crate::dtype::DType;
 use serde_json::{Value, json};
 use std::ops::Range;
 use thiserror::Error;
@@ -9,29 +10,6 @@ pub const AREA_ALIGN_BYTES: usize = 64;
 
 /// Largest area. A model file may claim any shape; this keeps a claim from becoming an allocation. Room for an 8K frame in f32.
 const AREA_BYTES_MAX: usize = 1 << 30;
-
-/// Element type of a tensor as it lies in an area.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DType {
-    /// IEEE 754 binary32, native byte order. Engines convert what a model answers in other types to this one.
-    F32,
-}
-
-impl DType {
-    /// Bytes of one element.
-    pub const fn bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-        }
-    }
-
-    /// Name in messages and in JSON: `f32`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-        }
-    }
-}
 
 /// One input or output of a model. All dimensions are known: engines settle dynamic ones when they load.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +23,11 @@ pub struct TensorSpec {
 }
 
 impl TensorSpec {
+    /// A tensor of any element type.
+    pub fn new(name: impl Into<String>, dtype: DType, shape: impl Into<Vec<usize>>) -> Self {
+        Self { name: name.into(), dtype, shape: shape.into() }
+    }
+
     /// An f32 tensor.
     pub fn f32(name: impl Into<String>, shape: impl Into<Vec<usize>>) -> Self {
         Self { name: name.into(), dtype: DType::F32, shape: shape.into() }
@@ -239,8 +222,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn tensors_are_aligned_and_disjoint(dims in prop::collection::vec(prop::collection::vec(1_usize..20, 0..4), 1..6)) {
-            let tensors: Vec<_> = dims.into_iter().map(|shape| TensorSpec::f32("t", shape)).collect();
+        fn tensors_are_aligned_and_disjoint(
+            tensors in prop::collection::vec((0_usize..4, prop::collection::vec(1_usize..20, 0..4)), 1..6),
+        ) {
+            let tensors: Vec<_> =
+                tensors.into_iter().map(|(dtype, shape)| TensorSpec::new("t", DType::ALL[dtype], shape)).collect();
             let count = tensors.len();
             let specs = Specs::new(vec![TensorSpec::f32("x", [1])], tensors).unwrap();
             let mut end = 0;

@@ -20,6 +20,9 @@ use tract_onnx::tract_hir::ops::unimpl::UnimplementedOp;
 
 const NAME: &str = "tract";
 
+/// Of the crate that is built in; the workspace pins it.
+pub(crate) const VERSION: &str = "0.23";
+
 /// Runs that make a model's times settle.
 const WARM_UP_RUNS: usize = 3;
 
@@ -61,12 +64,12 @@ impl TractEngine {
         let failed = |error: TractError| EngineError::Run(format!("{error:#}"));
         let mut inputs = TVec::with_capacity(self.specs.inputs().len());
         for (index, spec) in self.specs.inputs().iter().enumerate() {
-            let data = area::input_f32(&self.specs, input, index)?;
+            let data = area::input::<f32>(&self.specs, input, index)?;
             inputs.push(Tensor::from_shape(&spec.shape, data).map_err(failed)?.into_tvalue());
         }
         let values = self.state.run(inputs).map_err(failed)?;
         for (index, value) in values.iter().enumerate() {
-            let target = area::output_f32(&self.specs, output, index)?;
+            let target = area::output::<f32>(&self.specs, output, index)?;
             let value = value.cast_to::<f32>().map_err(failed)?;
             let view = value.try_as_plain_ram().map_err(failed)?;
             let data = view.as_slice::<f32>().map_err(failed)?;
@@ -160,7 +163,7 @@ impl Engine for TractEngine {
 
     fn submit(&mut self, ticket: Ticket, input: &[u8], output: &mut [u8]) -> Result<Submitted, EngineError> {
         self.finished.check_room()?;
-        area::check_lengths(&self.specs, input, output)?;
+        area::check(&self.specs, self.align_bytes(), input, output)?;
         let started = Instant::now();
         let result = self.compute(input, output);
         self.finished.push(ticket, result, started.elapsed());
@@ -187,7 +190,8 @@ impl Engine for TractEngine {
     fn describe(&self) -> Description {
         Description {
             engine: NAME,
-            device: "cpu",
+            version: VERSION.to_owned(),
+            device: "cpu".to_owned(),
             precision: "f32",
             threads: 1,
             in_flight_max: FINISHED_MAX,

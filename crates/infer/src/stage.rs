@@ -14,7 +14,7 @@ use arena::page::Event;
 use arena::sync::Ordering;
 use arena::topology::RingKind;
 use config::Pipeline;
-use engines::{Engine, Ticket};
+use engines::{Engine, Regions, Ticket};
 use std::collections::VecDeque;
 use wire::DropReason;
 
@@ -70,6 +70,10 @@ impl Infer {
                  restart the pipeline, or leave room with [arena] max_input_bytes and max_output_bytes",
                 g.slot_input_bytes, g.slot_output_bytes
             )));
+        }
+        let (inputs, outputs) = attached.arena.inference_regions();
+        if let Err(error) = engine.attach(&Regions::new(inputs, outputs)) {
+            tracing::warn!("{error}");
         }
         let begun = now_ns();
         engine.warm_up().map_err(|e| bad(format!("the model does not run: {e}")))?;

@@ -1,34 +1,30 @@
 //! Every kind of wrong model gets the error that names cause and remedy.
 
 use super::onnx::{self, Dim, FLOAT, INT64, Tensor};
-use super::{TempFile, shared};
-use crate::{EngineKind, EngineOptions, LoadError, describe_model_json, load};
+use super::{TempFile, onnx_engines, options, shared};
+use crate::{EngineOptions, LoadError, describe_model_json, load};
 use std::path::Path;
 
 fn tensor(name: &'static str, dtype: u64, dims: Vec<Dim>) -> Tensor {
     Tensor { name, dtype, dims }
 }
 
-fn model_engines() -> impl Iterator<Item = &'static str> {
-    EngineKind::ALL.into_iter().filter(|kind| kind.is_built() && kind.needs_model()).map(EngineKind::name)
-}
-
 fn load_error(engine: &str, path: &Path) -> LoadError {
-    load(engine, Some(path), &EngineOptions::default()).err().expect("the model is wrong")
+    load(engine, Some(path), &options()).err().expect("the model is wrong")
 }
 
 #[test]
 fn what_is_no_file_is_told_apart() {
-    for engine in model_engines() {
+    for engine in onnx_engines() {
         let missing = load_error(engine, Path::new("/nonexistent/model.onnx"));
         assert!(matches!(missing, LoadError::MissingFile { .. }), "{missing}");
         assert!(missing.to_string().contains("/nonexistent/model.onnx"));
         let folder = load_error(engine, Path::new("/tmp"));
         assert!(matches!(folder, LoadError::Unreadable { .. }), "{folder}");
-        let none = load(engine, None, &EngineOptions::default()).err().unwrap();
+        let none = load(engine, None, &options()).err().unwrap();
         assert!(matches!(none, LoadError::NoModel { .. }), "{none}");
     }
-    let unknown = load("onnx", None, &EngineOptions::default()).err().unwrap();
+    let unknown = load("onnx", None, &options()).err().unwrap();
     assert!(matches!(unknown, LoadError::UnknownEngine { .. }), "{unknown}");
 }
 
@@ -54,7 +50,7 @@ fn damaged_models_are_corrupt() {
         ("half-without-extension", &good[..good.len() / 2]),
     ] {
         let file = TempFile::new(name, bytes);
-        for engine in model_engines() {
+        for engine in onnx_engines() {
             let error = load_error(engine, file.path());
             assert!(matches!(error, LoadError::CorruptModel { .. }), "{engine} {name}: {error:?}");
             assert!(error.to_string().contains(engine), "{error}");
@@ -68,7 +64,7 @@ fn a_truncated_real_model_is_an_error_at_any_length() {
     let bytes = std::fs::read(path).unwrap();
     for part in 1..16 {
         let file = TempFile::new("truncated.onnx", &bytes[..bytes.len() * part / 16]);
-        for engine in model_engines() {
+        for engine in onnx_engines() {
             load_error(engine, file.path());
         }
     }
@@ -78,7 +74,7 @@ fn a_truncated_real_model_is_an_error_at_any_length() {
 fn an_operator_that_nobody_has_is_named() {
     let vector = |name| tensor(name, FLOAT, vec![Dim::N(1), Dim::N(4)]);
     let file = TempFile::new("operator.onnx", &onnx::model("FluxCompensate", &[vector("x")], &[vector("y")]));
-    for engine in model_engines() {
+    for engine in onnx_engines() {
         let error = load_error(engine, file.path());
         assert!(matches!(error, LoadError::UnsupportedOperator { .. }), "{engine}: {error:?}");
         assert!(error.to_string().contains("FluxCompensate"), "{error}");
@@ -92,7 +88,7 @@ fn a_dynamic_dimension_beside_the_batch_is_named_and_can_be_settled() {
         tensor(name, FLOAT, dims)
     };
     let file = TempFile::new("dynamic.onnx", &onnx::model("Relu", &[image("x")], &[image("y")]));
-    for engine in model_engines() {
+    for engine in onnx_engines() {
         let error = load_error(engine, file.path());
         assert!(matches!(error, LoadError::UnsupportedShape { .. }), "{engine}: {error:?}");
         assert!(error.to_string().contains("dimension 2 (\"height\")"), "{error}");
@@ -106,7 +102,7 @@ fn a_dynamic_dimension_beside_the_batch_is_named_and_can_be_settled() {
 fn inputs_of_other_types_are_refused() {
     let vector = |name| tensor(name, INT64, vec![Dim::N(1), Dim::N(4)]);
     let file = TempFile::new("int.onnx", &onnx::model("Relu", &[vector("x")], &[vector("y")]));
-    for engine in model_engines() {
+    for engine in onnx_engines() {
         let error = load_error(engine, file.path());
         assert!(matches!(error, LoadError::UnsupportedDtype { direction: "input", .. }), "{engine}: {error:?}");
         assert!(error.to_string().contains("\"x\""), "{error}");
@@ -124,8 +120,8 @@ fn integer_outputs_become_f32() {
             &[tensor("y", INT64, vec![Dim::N(3)])],
         ),
     );
-    for engine in model_engines() {
-        let mut loaded = load(engine, Some(file.path()), &EngineOptions::default()).unwrap();
+    for engine in onnx_engines() {
+        let mut loaded = load(engine, Some(file.path()), &options()).unwrap();
         let mut output = [0.0_f32; 3];
         let input = [0.0_f32; 15];
         let areas = (zerocopy::IntoBytes::as_bytes(&input), zerocopy::IntoBytes::as_mut_bytes(&mut output));
@@ -161,8 +157,8 @@ fn an_output_without_a_shape_is_found_by_running() {
             &[tensor("y", FLOAT, vec![Dim::N(2), Dim::Name("columns")])],
         ),
     );
-    for engine in model_engines() {
-        let loaded = load(engine, Some(file.path()), &EngineOptions::default()).unwrap();
+    for engine in onnx_engines() {
+        let loaded = load(engine, Some(file.path()), &options()).unwrap();
         assert_eq!(loaded.specs().outputs()[0].shape, [2, 2], "{engine}");
     }
 }

@@ -6,7 +6,39 @@ mod onnx;
 mod reference;
 mod suite;
 
+use crate::{EngineKind, EngineOptions, survey};
 use std::path::{Path, PathBuf};
+
+/// Options with which this test finds the libraries that `make engines` puts into the target folder.
+fn options() -> EngineOptions {
+    let program = std::env::current_exe().expect("this test has a path");
+    // target/PROFILE/deps/test
+    let engines = program.ancestors().nth(3).map(|target| target.join("engines"));
+    EngineOptions { runtime_dir: engines, ..EngineOptions::default() }
+}
+
+/// The engines that run ONNX models here. What is not there is said aloud, and fails where skips do.
+fn onnx_engines() -> Vec<&'static str> {
+    let mut usable = Vec::new();
+    for found in survey(&options()) {
+        let kind: EngineKind = found.engine.parse().expect("a name of an engine");
+        if !kind.reads_onnx() {
+            continue;
+        }
+        if found.is_usable() {
+            usable.push(found.engine);
+        } else if kind.is_built() && !kind.needs_gpu() {
+            let reason = found.note.unwrap_or_default();
+            println!("SKIPPED: engine {}: {reason}", found.engine);
+            assert!(
+                std::env::var_os("FLUMEWAY_NO_SKIPS").is_none(),
+                "engine {} is missing here: {reason}",
+                found.engine
+            );
+        }
+    }
+    usable
+}
 
 /// A file that is removed at the end of the test.
 struct TempFile(PathBuf);

@@ -1,7 +1,7 @@
 //! Answers on four photographs against those of ONNX Runtime, recorded in `../shared/images/reference.json`.
 
-use super::{images, shared};
-use crate::{Engine, EngineKind, EngineOptions, Ticket, load};
+use super::{images, onnx_engines, options, shared};
+use crate::{Engine, Ticket, load};
 use serde_json::Value;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -12,10 +12,6 @@ const IMAGENET_STD: [f32; 3] = [58.395, 57.12, 57.375];
 /// What the face detector was trained with.
 const ULTRAFACE_MEAN: [f32; 3] = [127.0; 3];
 const ULTRAFACE_STD: [f32; 3] = [128.0; 3];
-
-fn engines() -> impl Iterator<Item = &'static str> {
-    EngineKind::ALL.into_iter().filter(|kind| kind.is_built() && kind.needs_model()).map(EngineKind::name)
-}
 
 fn photographs() -> Option<serde_json::Map<String, Value>> {
     let text = std::fs::read_to_string(shared("images/reference.json")?).unwrap();
@@ -49,8 +45,8 @@ const QUANTISED_LOGIT_TOLERANCE: f32 = 2.0;
 #[test]
 fn the_classifier_agrees() {
     let (Some(photographs), Some(model)) = (photographs(), shared("models/mobilenetv2-fp32.onnx")) else { return };
-    for name in engines() {
-        let mut engine = load(name, Some(&model), &EngineOptions::default()).unwrap();
+    for name in onnx_engines() {
+        let mut engine = load(name, Some(&model), &options()).unwrap();
         for (photograph, expected) in &photographs {
             let Some(logits) = classify(&mut *engine, photograph) else { return };
             let top = arg_max(&logits);
@@ -65,8 +61,8 @@ fn the_classifier_agrees() {
 #[test]
 fn the_quantised_classifier_agrees() {
     let (Some(photographs), Some(model)) = (photographs(), shared("models/mobilenetv2-int8-qdq.onnx")) else { return };
-    for name in engines() {
-        let mut engine = load(name, Some(&model), &EngineOptions::default()).unwrap();
+    for name in onnx_engines() {
+        let mut engine = load(name, Some(&model), &options()).unwrap();
         for (photograph, expected) in &photographs {
             let Some(logits) = classify(&mut *engine, photograph) else { return };
             let (top, recorded) = (arg_max(&logits), expected["mobilenetv2_int8_top1"].as_u64().unwrap() as usize);
@@ -89,8 +85,8 @@ fn classify(engine: &mut dyn Engine, photograph: &str) -> Option<Vec<f32>> {
 #[test]
 fn the_face_detector_agrees() {
     let (Some(photographs), Some(model)) = (photographs(), shared("models/ultraface-rfb-320.onnx")) else { return };
-    for name in engines() {
-        let mut engine = load(name, Some(&model), &EngineOptions::default()).unwrap();
+    for name in onnx_engines() {
+        let mut engine = load(name, Some(&model), &options()).unwrap();
         assert_eq!(engine.specs().inputs().len(), 1, "weights listed as inputs are not inputs");
         for (photograph, expected) in &photographs {
             let Some(image) = shared(&format!("images/{photograph}.jpg")) else { return };

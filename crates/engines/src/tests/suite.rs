@@ -1,8 +1,8 @@
 //! The conformance suite on every engine that this binary contains.
 
 use super::onnx::{self, Dim, FLOAT, Tensor};
-use super::{TempFile, shared};
-use crate::{EngineKind, EngineOptions, Submitted, Ticket, conformance, load};
+use super::{TempFile, onnx_engines, options, shared};
+use crate::{EngineOptions, Submitted, Ticket, conformance, load};
 
 fn small() -> EngineOptions {
     EngineOptions { input_shape: Some(vec![1, 3, 4, 5]), output_shape: Some(vec![1, 130]), ..EngineOptions::default() }
@@ -26,8 +26,8 @@ fn test_engines_conform() {
 #[test]
 fn model_engines_conform_on_a_small_model() {
     let model = add_model();
-    for kind in EngineKind::ALL.into_iter().filter(|kind| kind.is_built() && kind.needs_model()) {
-        conformance::run(|| load(kind.name(), Some(model.path()), &EngineOptions::default()).unwrap());
+    for kind in onnx_engines() {
+        conformance::run(|| load(kind, Some(model.path()), &options()).unwrap());
     }
 }
 
@@ -35,8 +35,8 @@ fn model_engines_conform_on_a_small_model() {
 fn model_engines_conform_on_the_reference_models() {
     for name in ["mobilenetv2-fp32", "mobilenetv2-int8-qdq", "ultraface-rfb-320"] {
         let Some(model) = shared(&format!("models/{name}.onnx")) else { return };
-        for kind in EngineKind::ALL.into_iter().filter(|kind| kind.is_built() && kind.needs_model()) {
-            conformance::run(|| load(kind.name(), Some(&model), &EngineOptions::default()).unwrap());
+        for kind in onnx_engines() {
+            conformance::run(|| load(kind, Some(&model), &options()).unwrap());
         }
     }
 }
@@ -44,8 +44,8 @@ fn model_engines_conform_on_the_reference_models() {
 #[test]
 fn several_inputs_are_read_from_their_offsets() {
     let model = add_model();
-    for kind in EngineKind::ALL.into_iter().filter(|kind| kind.is_built() && kind.needs_model()) {
-        let mut engine = load(kind.name(), Some(model.path()), &EngineOptions::default()).unwrap();
+    for kind in onnx_engines() {
+        let mut engine = load(kind, Some(model.path()), &options()).unwrap();
         assert_eq!(engine.specs().inputs()[0].shape, [1, 3, 5], "the dynamic batch is 1");
         assert_eq!(engine.specs().input_offsets(), [0, 64]);
         let mut input = vec![0.0_f32; engine.specs().input_bytes() / 4];

@@ -1,15 +1,21 @@
 //! What every engine must do, as one suite. A new engine is done when [`run`] returns.
 
-use crate::engine::{Engine, Finished, Submitted, Ticket};
+mod ffi;
+
+use self::ffi::Leaked;
+use crate::dtype::DType;
+use crate::engine::{Engine, Finished, Frame, Submitted, Ticket};
 use crate::error::EngineError;
+use crate::regions::Regions;
 use crate::spec::{AREA_ALIGN_BYTES, Specs};
 use std::time::{Duration, Instant};
 
 /// How long a single frame may take on a slow, busy machine before the suite calls it lost.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Fills the bytes between and around tensors, to see that nobody writes there.
-const CANARY: u8 = 0xA5;
+/// Fill the bytes between and around tensors, to see that nobody writes there, and the tensors, to see that all of them is written: what is left
+/// over differs between two runs.
+const CANARIES: [u8; 2] = [0xA5, 0x5A];
 
 /// Runs the whole suite on engines from `make`, which loads the same model each time.
 ///
@@ -18,8 +24,11 @@ const CANARY: u8 = 0xA5;
 pub fn run(mut make: impl FnMut() -> Box<dyn Engine>) {
     specs_are_sane(&*make());
     wrong_areas_are_refused(&mut *make());
+    wrong_batches_are_refused(&mut *make());
     answers_repeat(&mut *make());
+    batches_are_answered_as_single_frames(&mut *make());
     every_ticket_comes_back_once(&mut *make());
+    frames_in_lasting_memory_are_answered_the_same(&mut *make());
     a_full_engine_says_so(&mut *make());
     warm_up_leaves_nothing_behind(&mut *make());
     reloading_gives_the_same_answers(&mut *make(), &mut *make());
@@ -34,8 +43,12 @@ struct Area {
 
 impl Area {
     fn new(len: usize) -> Self {
+        Self::filled(len, CANARIES[0])
+    }
+
+    fn filled(len: usize, canary: u8) -> Self {
         // A tail beyond the area catches writes past its end.
-        let bytes = vec![CANARY; len + 2 * AREA_ALIGN_BYTES];
+        let bytes = vec![canary; len + 2 * AREA_ALIGN_BYTES];
         let start = bytes.as_ptr().align_offset(AREA_ALIGN_BYTES);
         assert!(start < AREA_ALIGN_BYTES, "align_offset of a byte pointer is exact");
         Self { bytes, start, len }
@@ -43,12 +56,17 @@ impl Area {
 
     fn input(specs: &Specs, seed: usize) -> Self {
         let mut area = Self::new(specs.input_bytes());
-        for index in 0..specs.inputs().len() {
+        for (index, spec) in specs.inputs().iter().enumerate() {
             let range = specs.input_range(index).expect("index is in range");
-            for (i, element) in area.get_mut()[range].chunks_exact_mut(4).enumerate() {
+            for (i, element) in area.get_mut()[range].chunks_exact_mut(spec.dtype.bytes()).enumerate() {
                 // Values as a normalised image has them, different at each place and for each seed.
-                let value = ((i * 7 + seed * 13) % 251) as f32 / 125.5 - 1.0;
-                element.copy_from_slice(&value.to_ne_bytes());
+                let step = (i * 7 + seed * 13) % 251;
+                match spec.dtype {
+                    DType::F32 => element.copy_from_slice(&(step as f32 / 125.5 - 1.0).to_ne_bytes()),
+                    // 1.0 plus `step` steps of the tenth bit (IEEE 754, five bits of exponent with bias 15): 1 to 1.25.
+                    DType::F16 => element.copy_from_slice(&(0x3c00 + step as u16).to_ne_bytes()),
+                    DType::U8 | DType::I8 => element[0] = step as u8,
+                }
             }
         }
         area
@@ -82,11 +100,11 @@ fn wrong_areas_are_refused(engine: &mut dyn Engine) {
     let (input_bytes, output_bytes) = (specs.input_bytes(), specs.output_bytes());
     for (input_len, output_len) in [
         (0, output_bytes),
-        (input_bytes - 4, output_bytes),
-        (input_bytes + 4, output_bytes),
+        (input_bytes - 1, output_bytes),
+        (input_bytes + 1, output_bytes),
         (input_bytes, 0),
-        (input_bytes, output_bytes - 4),
-        (input_bytes, output_bytes + 4),
+        (input_bytes, output_bytes - 1),
+        (input_bytes, output_bytes + 1),
     ] {
         let refused = engine.submit(Ticket(1), Area::new(input_len).get(), Area::new(output_len).get_mut());
         let expected = if input_len == input_bytes {
@@ -111,11 +129,77 @@ fn wrong_areas_are_refused(engine: &mut dyn Engine) {
     assert!(engine.poll().is_none(), "a refused ticket does not come back");
 }
 
+fn wrong_batches_are_refused(engine: &mut dyn Engine) {
+    let specs = engine.specs().clone();
+    let max = engine.batch_max();
+    let input = Area::input(&specs, 0);
+    for count in [0, max + 1] {
+        let mut outputs: Vec<_> = (0..count).map(|_| Area::new(specs.output_bytes())).collect();
+        let frames = outputs.iter_mut().map(|output| (input.get(), output.get_mut()));
+        let mut frames: Vec<_> = frames.map(|(input, output)| Frame { ticket: Ticket(3), input, output }).collect();
+        assert_eq!(engine.submit_batch(&mut frames), Err(EngineError::Batch { got: count, max }));
+    }
+    let mut output = Area::new(specs.output_bytes());
+    let input = &input.get()[..specs.input_bytes() - 1];
+    let refused = engine.submit_batch(&mut [Frame { ticket: Ticket(3), input, output: output.get_mut() }]);
+    assert!(matches!(refused, Err(EngineError::InputLength { .. })), "{refused:?}");
+    assert!(engine.in_flight() == 0 && engine.poll().is_none(), "a refused batch does not come back");
+}
+
 fn answers_repeat(engine: &mut dyn Engine) {
     let first = infer(engine, 1);
     let other = infer(engine, 2);
-    assert_eq!(first, infer(engine, 1), "the same input gives the same answer, bit for bit");
+    let again = infer_over(engine, 1, CANARIES[1]);
+    for index in 0..engine.specs().outputs().len() {
+        let range = engine.specs().output_range(index).expect("index is in range");
+        let (first, again) = (&first[range.clone()], &again[range]);
+        assert_eq!(first, again, "output {index}: the same input gives the same answer, bit for bit, and all of it");
+    }
     assert_ne!(first, other, "another input gives another answer");
+}
+
+/// Sums come in another order in a batch, so numbers may differ in their last digits.
+fn batches_are_answered_as_single_frames(engine: &mut dyn Engine) {
+    let specs = engine.specs().clone();
+    for count in 1..=engine.batch_max().min(5) {
+        let lone: Vec<_> = (0..count).map(|seed| infer(engine, seed)).collect();
+        let inputs: Vec<_> = (0..count).map(|seed| Area::input(&specs, seed)).collect();
+        let mut outputs: Vec<_> = (0..count).map(|_| Area::new(specs.output_bytes())).collect();
+        let mut frames: Vec<_> = (inputs.iter().zip(&mut outputs).enumerate())
+            .map(|(i, (input, output))| Frame {
+                ticket: Ticket(i as u64),
+                input: input.get(),
+                output: output.get_mut(),
+            })
+            .collect();
+        engine.submit_batch(&mut frames).expect("a correct batch is taken");
+        assert_eq!(engine.in_flight(), count, "each frame of a batch is in flight");
+        let mut back: Vec<_> = (0..count).map(|_| wait(engine)).collect();
+        back.sort_by_key(|finished| finished.ticket.0);
+        for (i, finished) in back.iter().enumerate() {
+            assert_eq!((finished.ticket, &finished.result), (Ticket(i as u64), &Ok(())), "batch of {count}");
+            assert_close(&specs, outputs[i].get(), &lone[i]);
+        }
+    }
+}
+
+fn assert_close(specs: &Specs, got: &[u8], expected: &[u8]) {
+    for (index, spec) in specs.outputs().iter().enumerate() {
+        let range = specs.output_range(index).expect("index is in range");
+        let (got, expected) = (&got[range.clone()], &expected[range]);
+        if spec.dtype != DType::F32 {
+            assert_eq!(got, expected, "output {index} in a batch");
+            continue;
+        }
+        let numbers = |bytes: &[u8]| -> Vec<f32> {
+            bytes.chunks_exact(4).map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect()
+        };
+        let (got, expected) = (numbers(got), numbers(expected));
+        let scale = expected.iter().fold(1e-3_f32, |max, number| max.max(number.abs()));
+        for (got, expected) in got.iter().zip(&expected) {
+            assert!((got - expected).abs() <= scale * 1e-4, "output {index} in a batch: {got}, alone {expected}");
+        }
+    }
 }
 
 fn every_ticket_comes_back_once(engine: &mut dyn Engine) {
@@ -138,6 +222,38 @@ fn every_ticket_comes_back_once(engine: &mut dyn Engine) {
     for (seed, output) in outputs.iter().enumerate() {
         assert_eq!(output.get(), lone[seed], "frame {seed} is answered as if it were alone");
     }
+}
+
+/// With memory that lasts, an engine may go on after `submit`.
+fn frames_in_lasting_memory_are_answered_the_same(engine: &mut dyn Engine) {
+    let specs = engine.specs().clone();
+    let count = engine.describe().in_flight_max.min(4);
+    let lone: Vec<_> = (0..count).map(|seed| infer(engine, seed)).collect();
+    let strides = [specs.input_bytes(), specs.output_bytes()].map(|bytes| bytes.next_multiple_of(AREA_ALIGN_BYTES));
+    let [mut inputs, mut outputs] = strides.map(|stride| Leaked::new(count * stride, AREA_ALIGN_BYTES));
+    let elsewhere = Leaked::new(AREA_ALIGN_BYTES, AREA_ALIGN_BYTES);
+    engine
+        .attach(&Regions::new([elsewhere.cells(), inputs.cells()], outputs.cells()))
+        .expect("ordinary memory is taken");
+    let range = |i: usize, which: usize, len: usize| i * strides[which]..i * strides[which] + len;
+    for seed in 0..count {
+        inputs.bytes_mut(range(seed, 0, specs.input_bytes())).copy_from_slice(Area::input(&specs, seed).get());
+        let output = outputs.bytes_mut(range(seed, 1, specs.output_bytes()));
+        output.fill(CANARIES[0]);
+        let input = inputs.bytes(range(seed, 0, specs.input_bytes()));
+        engine.submit(Ticket(seed as u64), input, output).expect("there is room");
+    }
+    assert_eq!(engine.in_flight(), count, "submitted frames are in flight");
+    for _ in 0..count {
+        let Finished { ticket, result, .. } = wait(engine);
+        assert_eq!(result, Ok(()), "the frame is computed");
+        let seed = ticket.0 as usize;
+        let answer = outputs.bytes(range(seed, 1, specs.output_bytes()));
+        assert_eq!(answer, lone[seed], "frame {seed} in lasting memory is answered as from a borrowed area");
+    }
+    assert!(engine.in_flight() == 0 && engine.poll().is_none(), "each came back once");
+    // An area from elsewhere is still served.
+    assert_eq!(infer(engine, 0), lone[0], "a frame outside the regions");
 }
 
 fn a_full_engine_says_so(engine: &mut dyn Engine) {
@@ -173,8 +289,13 @@ fn reloading_gives_the_same_answers(first: &mut dyn Engine, second: &mut dyn Eng
 
 /// One frame through the engine; returns the output area.
 fn infer(engine: &mut dyn Engine, seed: usize) -> Vec<u8> {
+    infer_over(engine, seed, CANARIES[0])
+}
+
+/// The same, into an area that is full of `canary`.
+fn infer_over(engine: &mut dyn Engine, seed: usize, canary: u8) -> Vec<u8> {
     let specs = engine.specs().clone();
-    let (input, mut output) = (Area::input(&specs, seed), Area::new(specs.output_bytes()));
+    let (input, mut output) = (Area::input(&specs, seed), Area::filled(specs.output_bytes(), canary));
     let before = input.bytes.clone();
     let submitted = engine.submit(Ticket(42), input.get(), output.get_mut()).expect("a correct frame is taken");
     assert_eq!(engine.in_flight(), 1);
@@ -190,11 +311,8 @@ fn infer(engine: &mut dyn Engine, seed: usize) -> Vec<u8> {
     for index in 0..specs.outputs().len() {
         let range = specs.output_range(index).expect("index is in range");
         written[output.start + range.start..output.start + range.end].fill(true);
-        for element in output.get()[range].chunks_exact(4) {
-            assert_ne!(element, [CANARY; 4], "every element of output {index} is written");
-        }
     }
-    let untouched = output.bytes.iter().zip(written).all(|(&byte, written)| written || byte == CANARY);
+    let untouched = output.bytes.iter().zip(written).all(|(&byte, written)| written || byte == canary);
     assert!(untouched, "nothing outside the output tensors is written");
     output.get().to_vec()
 }
