@@ -105,7 +105,7 @@ impl Pipeline {
 
     /// The default configuration for the network in `path`, as `flumeway run --model` uses it.
     pub fn for_model(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        let mut pipeline = Self::default_with(Engine::Rten);
+        let mut pipeline = Self::default_with(Engine::Auto);
         pipeline.infer.model = Some(path.as_ref().to_owned());
         files::load(&mut pipeline, &Origin::default(), Path::new(""))?;
         pipeline.validate()?;

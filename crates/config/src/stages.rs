@@ -58,6 +58,8 @@ words! {
 words! {
     /// What runs the network.
     Engine {
+        /// The fastest of those below that run the network here and agree with each other.
+        Auto = "auto",
         /// rten, the embedded engine.
         Rten = "rten",
         /// tract; a build with the feature `tract` has it.
@@ -216,8 +218,11 @@ pub struct Infer {
     pub threads: u32,
     /// How exactly the engine must compute.
     pub precision: Precision,
-    /// Which device, in the engine's own words; none lets it take its usual one.
-    pub device: Option<String>,
+    /// How far answers of an automatically chosen engine may be from the reference engine's: root mean square of the difference, as a part of the
+    /// root mean square of the reference's answers.
+    pub tolerance: f32,
+    /// Which device, in the engine's own words; empty lets it take its usual one.
+    pub device: String,
     /// Folder whose subfolders hold engines' libraries; absolute after loading.
     pub runtime_dir: Option<PathBuf>,
     /// Folder for compiled models; absolute after loading. None compiles them anew at each start.
@@ -244,11 +249,12 @@ impl Infer {
     pub(crate) fn defaults() -> Self {
         Self {
             instances: 1,
-            engine: Engine::Rten,
+            engine: Engine::Auto,
             model: None,
             threads: 1,
             precision: Precision::Model,
-            device: None,
+            tolerance: 0.02,
+            device: String::new(),
             runtime_dir: None,
             cache_dir: None,
             max_batch: 1,
@@ -269,6 +275,7 @@ impl Infer {
         section.set("model", &mut infer.model)?;
         section.set("threads", &mut infer.threads)?;
         section.set("precision", &mut infer.precision)?;
+        section.set("tolerance", &mut infer.tolerance)?;
         section.set("device", &mut infer.device)?;
         section.set("runtime_dir", &mut infer.runtime_dir)?;
         section.set("cache_dir", &mut infer.cache_dir)?;
@@ -286,6 +293,7 @@ impl Infer {
     pub(crate) fn check(&self, at: &Origin) -> Result<(), ConfigError> {
         at.in_range("infer.instances", self.instances, 1..=MAX_INSTANCES)?;
         at.in_range("infer.threads", self.threads, 1..=256)?;
+        at.in_range("infer.tolerance", self.tolerance, 0.0..=1.0)?;
         at.in_range("infer.max_batch", self.max_batch, 1..=64)?;
         at.in_range("infer.max_wait_us", self.max_wait_us, 0..=1_000_000)?;
         at.in_range("infer.delay_us", self.delay_us, 0..=10_000_000)?;

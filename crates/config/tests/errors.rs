@@ -249,7 +249,7 @@ fn an_access_list_is_read_whole_and_bounded() {
 fn a_model_is_required_and_must_be_there() {
     let folder = Folder::new("model");
     let error = load(&folder, "[infer]\nthreads = 2").unwrap_err();
-    let expected = "pipeline.toml:1:2: [infer] model is missing, and engine \"rten\" cannot do without; \
+    let expected = "pipeline.toml:1:2: [infer] model is missing, and engine \"auto\" cannot do without; \
                     write model = \"path/to/network.onnx\"";
     assert_eq!(error.to_string(), expected);
     assert!(load(&folder, "[infer]\nengine = \"null\"").is_ok());

@@ -59,7 +59,7 @@ fn every_default_in_the_reference_is_the_default() {
     let none = Pipeline::from_toml_str("[infer]\nmodel = \"m.onnx\"", folder.path(), "").unwrap();
     assert_eq!(written, none, "the reference with all defaults written out is a file without any");
 
-    let mut built = Pipeline::default_with(Engine::Rten);
+    let mut built = Pipeline::default_with(Engine::Auto);
     built.infer.model = Some(folder.path().join("m.onnx"));
     built.supervisor.quarantine_dir = folder.path().join("quarantine");
     assert_eq!(written, built, "default_with has the same defaults");
@@ -72,7 +72,7 @@ fn the_reference_as_it_stands_differs_only_in_what_the_model_needs() {
     folder.file("deploy/pipeline.toml", &read("deploy/pipeline.toml"), 0o644);
     let pipeline = Pipeline::load(folder.path().join("deploy/pipeline.toml")).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(pipeline.post.label_names, ["empty road", "car"]);
-    let mut expected = Pipeline::default_with(Engine::Rten);
+    let mut expected = Pipeline::default_with(Engine::Auto);
     expected.preprocess.mean = [0.5; 3];
     expected.preprocess.std = [0.5; 3];
     expected.infer.model = Some(folder.path().join("deploy/../models/roadside.onnx"));

@@ -7,7 +7,7 @@ use std::str::FromStr;
 /// Which engine; parsed from the name that the configuration uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EngineKind {
-    /// Pure-Rust ONNX engine, built in. `auto` means this one.
+    /// Pure-Rust ONNX engine, built in.
     Rten,
     /// Pure-Rust ONNX engine, present when built with the feature `tract`.
     Tract,
@@ -78,8 +78,7 @@ impl EngineKind {
 
     /// The names that parse, for messages.
     pub(crate) fn names() -> String {
-        let mut names: Vec<_> = Self::ALL.iter().filter(|kind| kind.is_built()).map(|kind| kind.name()).collect();
-        names.push("auto");
+        let names: Vec<_> = Self::ALL.iter().filter(|kind| kind.is_built()).map(|kind| kind.name()).collect();
         names.join(", ")
     }
 }
@@ -94,9 +93,6 @@ impl FromStr for EngineKind {
     type Err = LoadError;
 
     fn from_str(name: &str) -> Result<Self, LoadError> {
-        if name == "auto" {
-            return Ok(Self::Rten);
-        }
         Self::ALL
             .into_iter()
             .find(|kind| kind.name() == name)
@@ -113,7 +109,10 @@ mod tests {
         for kind in EngineKind::ALL {
             assert_eq!(kind.name().parse::<EngineKind>().ok(), Some(kind));
         }
-        assert_eq!("auto".parse::<EngineKind>().ok(), Some(EngineKind::Rten));
+        assert!(
+            "auto".parse::<EngineKind>().is_err(),
+            "that is a choice between engines, and made before one is loaded"
+        );
     }
 
     #[test]

@@ -25,6 +25,7 @@ Examples:
   flumeway demo                                     see it work, and survive a kill -9
   flumeway run --model net.onnx                     run a network with defaults, on 0.0.0.0:9000
   flumeway check pipeline.toml                      what a configuration comes to on this machine
+  flumeway engines --model net.onnx                 what can run it here, and how fast
   flumeway send photo.jpg --to 127.0.0.1:9000 --print
   flumeway ctl status
 
@@ -46,6 +47,7 @@ struct Cli {
 enum Command {
     Run(commands::run::Args),
     Check(commands::check::Args),
+    Engines(commands::engines::Args),
     Send(commands::send::Args),
     Ctl(commands::ctl::Args),
     Demo(commands::demo::Args),
@@ -56,6 +58,7 @@ impl Command {
         match self {
             Self::Run(args) => args.json,
             Self::Check(args) => args.json,
+            Self::Engines(args) => args.json,
             Self::Send(args) => args.json,
             Self::Ctl(args) => args.json,
             Self::Demo(args) => args.json,
@@ -66,6 +69,7 @@ impl Command {
         match self {
             Self::Run(args) => commands::run::execute(args),
             Self::Check(args) => commands::check::execute(args),
+            Self::Engines(args) => commands::engines::execute(args),
             Self::Send(args) => commands::send::execute(args),
             Self::Ctl(args) => commands::ctl::execute(args),
             Self::Demo(args) => commands::demo::execute(args),

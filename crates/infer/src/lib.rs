@@ -1,10 +1,11 @@
 //! infer: runs the engine on tensors where they lie, and lets it write its results where they belong.
 #![forbid(unsafe_code)]
 
-mod describe;
+mod ask;
+mod choose;
 mod expect;
 mod options;
 mod stage;
 
-pub use describe::describe;
+pub use ask::answer;
 pub use stage::Infer;

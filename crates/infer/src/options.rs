@@ -6,6 +6,8 @@ use engines::{EngineOptions, Precision};
 /// The engine's name.
 pub(crate) fn name(engine: Engine) -> &'static str {
     match engine {
+        // No engine's name: the supervisor makes the choice before a stage starts.
+        Engine::Auto => "auto",
         Engine::Rten => "rten",
         Engine::Tract => "tract",
         Engine::Onnxruntime => "onnxruntime",
@@ -29,7 +31,7 @@ pub(crate) fn options(pipeline: &Pipeline) -> EngineOptions {
             config::Precision::Model => Precision::Model,
             config::Precision::Reduced => Precision::Reduced,
         },
-        device: infer.device.clone(),
+        device: Some(infer.device.clone()).filter(|device| !device.is_empty()),
         max_batch: infer.max_batch as usize,
         max_in_flight: infer.max_in_flight as usize,
         runtime_dir: infer.runtime_dir.clone(),

@@ -74,21 +74,32 @@ fn parse_layout(line: &str) -> Option<(u64, String)> {
 /// [`StartError::Model`] with the engine's own message if it refuses the model; others if the executable does not answer.
 pub fn describe(pipeline: &Pipeline) -> Result<ModelFacts, StartError> {
     const QUESTION: &str = "--describe";
-    let path = pipeline.supervisor.bin_dir.join(InstanceKind::Infer.executable());
-    // As the stage will be: a model is somebody's file, and whoever parses it must have no privilege.
-    let user = pipeline.supervisor.stage_user;
-    let answer = ask(&path, QUESTION, pipeline.to_json().as_bytes(), DESCRIBE_LIMIT, user)?;
-    if !answer.success {
-        let said = answer.stderr.trim();
-        let said = if said.is_empty() { "flumeway-infer --describe failed without a message" } else { said };
-        return Err(StartError::Model(said.to_owned()));
-    }
-    let object: Value = serde_json::from_str(answer.stdout.trim()).map_err(|_| StartError::Answer {
-        path,
+    let answer = question(pipeline, QUESTION, DESCRIBE_LIMIT)?;
+    let object: Value = serde_json::from_str(answer.trim()).map_err(|_| StartError::Answer {
+        path: infer(pipeline),
         question: QUESTION,
-        answer: beginning(&answer),
+        answer: answer.trim().chars().take(160).collect(),
     })?;
     Ok(ModelFacts::from_describe(&object)?)
+}
+
+/// The executable that knows engines.
+pub(crate) fn infer(pipeline: &Pipeline) -> PathBuf {
+    pipeline.supervisor.bin_dir.join(InstanceKind::Infer.executable())
+}
+
+/// Asks flumeway-infer about `pipeline`; its refusals are about the model.
+pub(crate) fn question(pipeline: &Pipeline, question: &'static str, limit: Duration) -> Result<String, StartError> {
+    // As the stage will be: a model is somebody's file, and whoever parses it must have no privilege.
+    let user = pipeline.supervisor.stage_user;
+    let answer = ask(&infer(pipeline), question, pipeline.to_json().as_bytes(), limit, user)?;
+    if answer.success {
+        return Ok(answer.stdout);
+    }
+    let said = answer.stderr.trim();
+    let said =
+        if said.is_empty() { format!("flumeway-infer {question} failed without a message") } else { said.to_owned() };
+    Err(StartError::Model(said))
 }
 
 fn beginning(answer: &Answer) -> String {

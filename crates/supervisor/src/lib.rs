@@ -37,6 +37,7 @@ mod ask;
 mod await_ports;
 mod blame;
 mod bury;
+mod choice;
 mod control;
 mod death;
 mod dpdk;
@@ -65,6 +66,7 @@ mod testing;
 mod watch;
 
 pub use ask::{check_layouts, describe};
+pub use choice::{Choice, choose_engine, engines, measure_engines};
 pub use dpdk::DeviceError;
 pub use error::{RunError, StartError};
 pub use ingress::{Examined, examine};

@@ -61,6 +61,7 @@ impl Supervisor {
         (resolved.ingress.driver, resolved.ingress.listen) =
             (self.pipeline.ingress.driver, self.pipeline.ingress.listen);
         resolved.device.clone_from(&self.pipeline.device);
+        resolved.infer.engine = self.pipeline.infer.engine;
         let filtered = access_list(&resolved) != access_list(&self.pipeline);
         if filtered {
             // The filter first: were it refused, nothing would have changed.

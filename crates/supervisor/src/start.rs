@@ -1,6 +1,7 @@
 //! Starting a pipeline.
 
 use crate::ask::{check_layouts, describe};
+use crate::choice::{Choice, choose_engine};
 use crate::control::Control;
 use crate::death::{OomWatch, oom_kills};
 use crate::error::StartError;
@@ -36,6 +37,8 @@ pub struct Supervisor {
     pub(crate) pipeline: Pipeline,
     pub(crate) topology: Topology,
     pub(crate) model: ModelFacts,
+    /// How the engine was chosen, if it was.
+    pub(crate) choice: Option<Choice>,
     pub(crate) generation: u64,
     pub(crate) reloaded_ns: u64,
     /// When the kernel was last asked for next hops.
@@ -71,9 +74,15 @@ impl Supervisor {
         let machine = MachineFacts::detect();
         let topology = Topology::new(&pipeline, &machine.cpus)?;
         check_layouts(&pipeline.supervisor.bin_dir)?;
-        let model = describe(&pipeline)?;
         let source = pipeline.clone();
         let mut pipeline = pipeline;
+        let choice = choose_engine(&pipeline)?;
+        if let Some(choice) = &choice {
+            pipeline.infer.engine = choice.engine;
+            let how = if choice.remembered { "remembered" } else { "measured" };
+            choice.lines().iter().for_each(|line| tracing::info!(how, "engine {line}"));
+        }
+        let model = describe(&pipeline)?;
         pipeline.resolve(&topology, &model)?;
         // Before the arena: a second supervisor of the same name must not take memory from the first.
         let control = Control::open(&pipeline.supervisor.control_socket)?;
@@ -99,6 +108,7 @@ impl Supervisor {
             pipeline,
             topology,
             model,
+            choice,
             generation: 0,
             reloaded_ns: 0,
             neighbours_asked_ns: 0,

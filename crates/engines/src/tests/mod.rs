@@ -41,16 +41,16 @@ fn onnx_engines() -> Vec<&'static str> {
 }
 
 /// A file that is removed at the end of the test.
-struct TempFile(PathBuf);
+pub(crate) struct TempFile(PathBuf);
 
 impl TempFile {
-    fn new(name: &str, bytes: &[u8]) -> Self {
+    pub(crate) fn new(name: &str, bytes: &[u8]) -> Self {
         let path = std::env::temp_dir().join(format!("flumeway-engines-{}-{name}", std::process::id()));
         std::fs::write(&path, bytes).expect("the temporary directory is writable");
         Self(path)
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -64,7 +64,7 @@ impl Drop for TempFile {
 
 /// A file of the reference models and photographs, which are not part of the repository: `FLUMEWAY_SHARED`, or `shared` beside
 /// the checkout. Says so aloud and returns `None` where they are missing.
-fn shared(relative: &str) -> Option<PathBuf> {
+pub(crate) fn shared(relative: &str) -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
     let root = std::env::var_os("FLUMEWAY_SHARED").map_or_else(beside, PathBuf::from);
     let path = root.join(relative);

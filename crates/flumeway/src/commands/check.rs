@@ -26,8 +26,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn execute(args: &Args) -> Result<ExitStatus, Failure> {
-    let pipeline = Pipeline::load(&args.config)?;
-    let (model, missing) = model_facts(&pipeline)?;
+    let mut pipeline = Pipeline::load(&args.config)?;
+    let (model, missing) = model_facts(&mut pipeline)?;
     if missing.is_none() {
         supervisor::check_layouts(&pipeline.supervisor.bin_dir)?;
     }
@@ -41,8 +41,13 @@ pub(crate) fn execute(args: &Args) -> Result<ExitStatus, Failure> {
 }
 
 /// The network's shapes; if there is no executable to ask, none, and why.
-fn model_facts(pipeline: &Pipeline) -> Result<(ModelFacts, Option<String>), Failure> {
-    match supervisor::describe(pipeline) {
+fn model_facts(pipeline: &mut Pipeline) -> Result<(ModelFacts, Option<String>), Failure> {
+    let choice = supervisor::choose_engine(pipeline).map(|choice| {
+        if let Some(choice) = choice {
+            pipeline.infer.engine = choice.engine;
+        }
+    });
+    match choice.and_then(|()| supervisor::describe(pipeline)) {
         Ok(model) => Ok((model, None)),
         Err(error @ StartError::Binary { .. }) => Ok((ModelFacts::default(), Some(error.to_string()))),
         Err(error) => Err(not_started(pipeline, error)),

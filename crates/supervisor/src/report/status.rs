@@ -51,6 +51,11 @@ pub fn status_json(supervisor: &mut Supervisor) -> Value {
                 "inputs": regions.inputs.len, "outputs": regions.outputs.len,
             },
         },
+        "engine": {
+            "name": supervisor.pipeline.infer.engine,
+            "chosen_from": supervisor.choice.as_ref().map(|choice| &choice.table["candidates"]),
+            "remembered": supervisor.choice.as_ref().map(|choice| choice.remembered),
+        },
         "config_generation": supervisor.generation,
         "repairs": { "carried_out": supervisor.repairs.total, "words_restored": supervisor.patrol.restored },
     }))

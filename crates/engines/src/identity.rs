@@ -1,0 +1,97 @@
+//! What the choice of an engine depends on, as one checksum: the model, the machine, and the engines that are there.
+
+use crate::available::survey;
+use crate::error::LoadError;
+use crate::model_file;
+use crate::options::EngineOptions;
+use sha2::{Digest, Sha256};
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+/// Changes when engines are measured or compared in another way, so that old choices are made again.
+const METHOD: &str = "1";
+
+/// SHA-256 of a file's bytes, in hexadecimal.
+///
+/// # Errors
+/// [`LoadError::MissingFile`], [`LoadError::Unreadable`].
+pub fn model_sha256(path: &Path) -> Result<String, LoadError> {
+    Ok(hexadecimal(&Sha256::digest(model_file::bytes(path)?)))
+}
+
+/// A checksum that stays the same as long as measuring the engines on `model` again would tell nothing new: model, options, processor, cores that
+/// this process may use, engines with their versions, and their libraries' sizes and times.
+///
+/// # Errors
+/// As [`model_sha256`].
+pub fn choice_key(model: &Path, options: &EngineOptions) -> Result<String, LoadError> {
+    let mut hash = Sha256::new();
+    let mut add = |name: &str, value: &str| {
+        hash.update(name.as_bytes());
+        hash.update([0]);
+        hash.update(value.as_bytes());
+        hash.update([0]);
+    };
+    add("method", METHOD);
+    add("flumeway", env!("CARGO_PKG_VERSION"));
+    add("model", &model_sha256(model)?);
+    add("processor", &processor());
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    add("cores", &cores.to_string());
+    add("threads", &options.threads.to_string());
+    add("precision", &format!("{:?}", options.precision));
+    add("device", options.device.as_deref().unwrap_or(""));
+    add("input_shape", &format!("{:?}", options.input_shape));
+    for found in survey(options) {
+        add("engine", &found.to_json().to_string());
+        let file = found.library.and_then(|path| std::fs::metadata(path).ok());
+        let time = file.as_ref().and_then(|file| file.modified().ok()?.duration_since(UNIX_EPOCH).ok());
+        add("library", &format!("{:?} {time:?}", file.map(|file| file.len())));
+    }
+    Ok(hexadecimal(&hash.finalize()))
+}
+
+/// The processor's name, and what it can: the flags decide which kernels engines take.
+fn processor() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let wanted =
+        |line: &&str| ["model name", "flags", "CPU part", "Features"].iter().any(|name| line.starts_with(name));
+    let mut lines: Vec<_> = text.lines().filter(wanted).collect();
+    lines.dedup();
+    lines.truncate(4);
+    lines.join("\n")
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::TempFile;
+
+    #[test]
+    fn checksums_are_the_known_ones() {
+        // FIPS 180-4, the example of one block.
+        let file = TempFile::new("abc", b"abc");
+        assert_eq!(
+            model_sha256(file.path()).unwrap(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+
+    #[test]
+    fn the_key_follows_model_and_options() {
+        let (one, other) = (TempFile::new("key-1", b"one"), TempFile::new("key-2", b"other"));
+        let options = EngineOptions::default();
+        let key = choice_key(one.path(), &options).unwrap();
+        assert_eq!(key, choice_key(one.path(), &options).unwrap());
+        assert_ne!(key, choice_key(other.path(), &options).unwrap());
+        assert_ne!(key, choice_key(one.path(), &EngineOptions { threads: 2, ..options }).unwrap());
+    }
+}
