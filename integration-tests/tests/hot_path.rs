@@ -88,7 +88,7 @@ fn resolved(text: &str, options: &EngineOptions) -> Pipeline {
     let description = engines::describe_model_json(pipeline.infer.model.as_deref(), "null", options).expect("shapes");
     let model = ModelFacts::from_describe(&description).expect("shapes");
     let topology = Topology::new(&pipeline, &[0]).expect("a topology");
-    pipeline.resolve(&topology, &model).expect("sizes");
+    pipeline.resolve(&topology, &[model]).expect("sizes");
     pipeline
 }
 

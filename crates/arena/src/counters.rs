@@ -104,6 +104,8 @@ counters! {
         WarmUpNs = "warm_up_ns",
         /// Frames whose record did not match its checksum.
         Damaged = "damaged",
+        /// Times that the engine was given frames, one or a batch.
+        Submits = "submits",
     }
 }
 

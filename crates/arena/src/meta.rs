@@ -204,7 +204,7 @@ pub enum Moment {
     InferEnd = 23,
 }
 
-/// Where the engine's input lies: 0 = in the slot, else `offset + 1` of an aligned tensor in the head's packet.
+/// What the engine's input is: `model:16 | place:32`. Place 0 = in the slot, else `offset + 1` of an aligned tensor in the head's packet.
 pub(crate) const INPUT: usize = 24;
 /// Bytes of results in the slot's output area.
 pub(crate) const OUTPUT_BYTES: usize = 25;
@@ -239,16 +239,23 @@ impl Extension {
         }
     }
 
-    /// Says that the input tensor lies in the packet at this offset of the head's buffer, or in the slot.
+    /// Says that the input tensor is made for network `model`, and lies in the packet at this offset of the head's buffer, or in the slot.
     #[inline]
-    pub fn set_input_in_packet(&self, offset: Option<u16>) {
-        self.words[INPUT].store(offset.map_or(0, |o| u64::from(o) + 1), Ordering::Relaxed);
+    pub fn set_input(&self, in_packet: Option<u16>, model: u16) {
+        let place = in_packet.map_or(0, |offset| u64::from(offset) + 1);
+        self.words[INPUT].store(u64::from(model) << 32 | place, Ordering::Relaxed);
     }
 
     /// Offset of the input tensor in the head's buffer, if it lies there.
     #[inline]
     pub fn input_in_packet(&self) -> Option<usize> {
-        (self.words[INPUT].load(Ordering::Relaxed) as usize).checked_sub(1)
+        (self.words[INPUT].load(Ordering::Relaxed) as u32 as usize).checked_sub(1)
+    }
+
+    /// The network that the input tensor is made for; an allegation, as all numbers in shared memory.
+    #[inline]
+    pub fn model(&self) -> usize {
+        (self.words[INPUT].load(Ordering::Relaxed) >> 32) as usize
     }
 
     /// Bytes that infer wrote into the slot's output area.

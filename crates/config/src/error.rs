@@ -119,6 +119,10 @@ impl Origin {
 
 /// `rings.capacity` as it is written in the file: `[rings] capacity`; `stream.7.policy`: `[[stream]] id = 7: policy`.
 fn key_as_written(key: &str) -> String {
+    // The manifest's table is called so too, and has no number.
+    if let Some((number, key)) = key.strip_prefix("model.").and_then(|rest| rest.split_once('.')) {
+        return format!("[[model]] {number}: {key}");
+    }
     if let Some(rule) = key.strip_prefix("ingress.acl.") {
         return match rule.split_once('.') {
             Some((number, key)) => format!("[[ingress.acl]] rule {number}: {key}"),

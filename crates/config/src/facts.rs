@@ -5,6 +5,8 @@ use std::fs;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::value::words;
+
 /// What this machine offers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineFacts {
@@ -46,17 +48,63 @@ fn memory_available_bytes(meminfo: &str) -> u64 {
     kib.unwrap_or(0) * 1024
 }
 
+words! {
+    /// Element type of a tensor.
+    DType {
+        /// IEEE 754 binary32.
+        F32 = "f32",
+        /// IEEE 754 binary16.
+        F16 = "f16",
+        /// Unsigned byte.
+        U8 = "u8",
+        /// Signed byte.
+        I8 = "i8",
+    }
+}
+
+impl DType {
+    /// Bytes of one element.
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+            Self::U8 | Self::I8 => 1,
+        }
+    }
+}
+
+/// One input or output of a network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorFacts {
+    /// Element type.
+    pub dtype: DType,
+    /// Dimensions, usually `[N, C, H, W]`.
+    pub shape: Vec<u64>,
+}
+
+impl TensorFacts {
+    /// A tensor of f32.
+    pub fn f32(shape: impl Into<Vec<u64>>) -> Self {
+        Self { dtype: DType::F32, shape: shape.into() }
+    }
+
+    /// Bytes of all elements.
+    pub fn bytes(&self) -> u64 {
+        self.shape.iter().fold(self.dtype.bytes(), |bytes, side| bytes.saturating_mul(*side))
+    }
+}
+
 /// What the network takes and gives, as `flumeway-infer --describe` tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelFacts {
-    /// Bytes of all inputs together.
+    /// Bytes of the input area: all inputs, each from a multiple of 64 on.
     pub input_bytes: u64,
-    /// Bytes of the output area: all outputs, each from a multiple of 64 on.
+    /// Bytes of the output area, laid out alike.
     pub output_bytes: u64,
-    /// Shape of the first input, usually `[N, C, H, W]`.
-    pub input_shape: Vec<u64>,
-    /// Shape of each output.
-    pub output_shapes: Vec<Vec<u64>>,
+    /// Its inputs.
+    pub inputs: Vec<TensorFacts>,
+    /// Its outputs.
+    pub outputs: Vec<TensorFacts>,
 }
 
 /// A description of a network that is not in the agreed form.
@@ -70,12 +118,11 @@ impl ModelFacts {
         let bytes = |key: &'static str| {
             description.get(key).and_then(Value::as_u64).filter(|bytes| *bytes > 0).ok_or(DescribeError(key))
         };
-        let shapes = |key: &'static str| -> Result<Vec<Vec<u64>>, DescribeError> {
+        let tensors = |key: &'static str| -> Result<Vec<TensorFacts>, DescribeError> {
             let tensors = description.get(key).and_then(Value::as_array).ok_or(DescribeError(key))?;
-            let shape = |tensor: &Value| -> Option<Vec<u64>> {
-                tensor.get("shape")?.as_array()?.iter().map(Value::as_u64).collect()
-            };
-            tensors.iter().map(|tensor| shape(tensor).ok_or(DescribeError(key))).collect()
+            let facts = |tensor: &Value| serde_json::from_value(tensor.clone()).map_err(|_| DescribeError(key));
+            let tensors: Vec<TensorFacts> = tensors.iter().map(facts).collect::<Result<_, _>>()?;
+            if tensors.is_empty() { Err(DescribeError(key)) } else { Ok(tensors) }
         };
         if description.get("schema").and_then(Value::as_u64) != Some(1) {
             return Err(DescribeError("schema"));
@@ -83,8 +130,8 @@ impl ModelFacts {
         Ok(Self {
             input_bytes: bytes("input_bytes")?,
             output_bytes: bytes("output_bytes")?,
-            input_shape: shapes("inputs")?.into_iter().next().ok_or(DescribeError("inputs"))?,
-            output_shapes: shapes("outputs")?,
+            inputs: tensors("inputs")?,
+            outputs: tensors("outputs")?,
         })
     }
 }
@@ -115,14 +162,15 @@ mod tests {
             "outputs": [{"name": "y", "dtype": "f32", "shape": [1, 10]}]});
         let facts = ModelFacts::from_describe(&good).unwrap();
         assert_eq!((facts.input_bytes, facts.output_bytes), (48, 64));
-        assert_eq!(facts.input_shape, [1, 3, 2, 2]);
-        assert_eq!(facts.output_shapes, [[1, 10]]);
+        assert_eq!(facts.inputs, [TensorFacts::f32([1, 3, 2, 2])]);
+        assert_eq!(facts.outputs, [TensorFacts::f32([1, 10])]);
         for (key, value) in [
             ("schema", json!(2)),
             ("input_bytes", json!(-1)),
             ("output_bytes", json!(0)),
             ("inputs", json!([])),
-            ("inputs", json!([{"shape": ["N"]}])),
+            ("inputs", json!([{"dtype": "f32", "shape": ["N"]}])),
+            ("inputs", json!([{"dtype": "f64", "shape": [1]}])),
             ("outputs", json!({})),
         ] {
             let mut bad = good.clone();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{ConfigError, Origin};
 use crate::pipeline::Pipeline;
+use crate::post::Post;
 
 /// More than any list of classes: ImageNet-21k's has 2 MB with descriptions.
 const MAX_LABELS_BYTES: u64 = 8 << 20;
@@ -41,14 +42,26 @@ pub(crate) fn load(pipeline: &mut Pipeline, at: &Origin, base_dir: &Path) -> Res
     for folder in [&mut pipeline.infer.runtime_dir, &mut pipeline.infer.cache_dir].into_iter().flatten() {
         *folder = absolute(base_dir, folder);
     }
-    if let Some(labels) = &mut pipeline.post.labels {
+    load_labels(&mut pipeline.post, at, "post.labels", base_dir)?;
+    for (n, model) in pipeline.models.iter_mut().enumerate() {
+        if let Some(file) = &model.file
+            && let Err(error) = File::open(file)
+        {
+            let problem = format!("= \"{}\" cannot be read: {error}", file.display());
+            let remedy = "write the path of the network, relative to this file's folder";
+            return Err(at.error(&format!("model.{}.file", n + 1), &problem, remedy));
+        }
+        load_labels(&mut model.post, at, &format!("model.{}.labels", n + 1), base_dir)?;
+    }
+    Ok(())
+}
+
+fn load_labels(post: &mut Post, at: &Origin, key: &str, base_dir: &Path) -> Result<(), ConfigError> {
+    if let Some(labels) = &mut post.labels {
         *labels = absolute(base_dir, labels);
-        pipeline.post.label_names = read_labels(labels).map_err(|problem| {
-            at.error(
-                "post.labels",
-                &format!("= \"{}\" {problem}", labels.display()),
-                "name a text file with one label per line",
-            )
+        post.label_names = read_labels(labels).map_err(|problem| {
+            let problem = format!("= \"{}\" {problem}", labels.display());
+            at.error(key, &problem, "name a text file with one label per line")
         })?;
     }
     Ok(())
@@ -69,8 +82,17 @@ pub(crate) fn check_names(pipeline: &Pipeline, at: &Origin) -> Result<(), Config
         ("supervisor.quarantine_dir", Some(&supervisor.quarantine_dir)),
         ("stream.default.mac_key_file", pipeline.default_stream.mac_key_file.as_ref()),
     ];
+    let models = pipeline
+        .models
+        .iter()
+        .flat_map(|model| [("model.file", model.file.as_ref()), ("model.labels", model.post.labels.as_ref())]);
     let streams = pipeline.streams.iter().map(|stream| ("stream", stream.mac_key_file.as_ref()));
-    match paths.into_iter().chain(streams).find(|(_, path)| path.is_some_and(|path| path.to_str().is_none())) {
+    match paths
+        .into_iter()
+        .chain(models)
+        .chain(streams)
+        .find(|(_, path)| path.is_some_and(|path| path.to_str().is_none()))
+    {
         Some((key, Some(path))) => {
             let problem = format!("= \"{}\" is not UTF-8", path.display());
             Err(at.error(key, &problem, "use folders and files whose names are UTF-8"))
@@ -79,14 +101,17 @@ pub(crate) fn check_names(pipeline: &Pipeline, at: &Origin) -> Result<(), Config
     }
 }
 
-fn read_labels(path: &Path) -> Result<Vec<String>, String> {
+/// The text of a file of at most `max_bytes`.
+pub(crate) fn text(path: &Path, max_bytes: u64) -> Result<String, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     let mut text = String::new();
     let file = File::open(path).map_err(unreadable)?;
-    file.take(MAX_LABELS_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
-    if text.len() as u64 > MAX_LABELS_BYTES {
-        return Err(format!("has more than {MAX_LABELS_BYTES} bytes"));
-    }
+    file.take(max_bytes + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > max_bytes { Err(format!("has more than {max_bytes} bytes")) } else { Ok(text) }
+}
+
+fn read_labels(path: &Path) -> Result<Vec<String>, String> {
+    let text = text(path, MAX_LABELS_BYTES)?;
     // A blank line in the middle would be a class without a name: kept, so that numbers stay right.
     let labels: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
     if labels.is_empty() {

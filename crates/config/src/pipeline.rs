@@ -10,11 +10,11 @@ use crate::af_xdp::{AfXdp, DeviceFacts};
 use crate::dpdk::Dpdk;
 use crate::dpdk_fit;
 use crate::error::{ConfigError, Origin};
-use crate::facts::ModelFacts;
 use crate::files;
 use crate::general::{General, Profile};
 use crate::ingress::{Driver, Ingress, Limits};
 use crate::memory::{Arena, Rings};
+use crate::model::{DEFAULT_MODEL, MAX_MODELS, Manifest, Model, Network, check_sha256};
 use crate::post::Post;
 use crate::reader::Document;
 use crate::replay::Replay;
@@ -62,9 +62,11 @@ pub struct Pipeline {
     pub streams: Vec<Stream>,
     /// `[supervisor]`
     pub supervisor: Supervisor,
-    /// What the network takes and gives; [`Self::resolve`] fills it in, and no key of the file does.
+    /// `[[model]]`: the networks besides the default one.
+    pub models: Vec<Model>,
+    /// All networks, the default one first; [`Self::resolve`] fills them in, and no key of the file does.
     #[serde(default)]
-    pub model: Option<ModelFacts>,
+    pub networks: Vec<Network>,
     /// The interface that a driver of its own drives; the supervisor fills it in, and no key of the file does.
     #[serde(default)]
     pub device: Option<DeviceFacts>,
@@ -106,7 +108,11 @@ impl Pipeline {
     /// The default configuration for the network in `path`, as `flumeway run --model` uses it.
     pub fn for_model(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let mut pipeline = Self::default_with(Engine::Auto);
+        let manifest = Manifest::beside(Some(&files::absolute(Path::new(""), path.as_ref())))?;
         pipeline.infer.model = Some(path.as_ref().to_owned());
+        pipeline.infer.sha256 = manifest.sha256;
+        pipeline.preprocess.picture = manifest.picture;
+        pipeline.post = manifest.post;
         files::load(&mut pipeline, &Origin::default(), Path::new(""))?;
         pipeline.validate()?;
         Ok(pipeline)
@@ -131,7 +137,8 @@ impl Pipeline {
             default_stream: Stream::defaults(),
             streams: Vec::new(),
             supervisor: Supervisor::defaults(&general.name, Path::new("")),
-            model: None,
+            models: Vec::new(),
+            networks: Vec::new(),
             device: None,
             origin: Origin::default(),
             general,
@@ -173,12 +180,16 @@ impl Pipeline {
         self.infer.check(at)?;
         let instances = [self.rx_gateway.instances, self.preprocess.instances, self.infer.instances];
         self.general.check_cores(at, instances)?;
-        self.post.check(at)?;
+        self.post.check(at, "post")?;
+        self.check_models(at)?;
         self.supervisor.check(at)?;
         // `stream` searches; a file is sorted when it is read, JSON may come as it likes.
         let in_order = self.streams.is_sorted_by(|a, b| a.id < b.id) && self.default_stream.id == StreamId::Default;
         if !in_order || self.streams.first().is_some_and(|stream| stream.id == StreamId::Default) {
             return Err(at.error("stream", "entries are not in the order of their ids", "sort them, each id once"));
+        }
+        for stream in std::iter::once(&self.default_stream).chain(&self.streams) {
+            self.check_model_of(stream, at)?;
         }
         self.default_stream.check(at, &self.ingress)?;
         if self.streams.len() > self.limits.max_streams as usize {
@@ -193,6 +204,93 @@ impl Pipeline {
             ));
         }
         self.streams.iter().try_for_each(|stream| stream.check(at, &self.ingress))
+    }
+
+    fn check_models(&self, at: &Origin) -> Result<(), ConfigError> {
+        check_sha256(at, "infer.sha256", &self.infer.sha256)?;
+        if self.models.len() >= MAX_MODELS {
+            let problem = format!("has {} entries", self.models.len());
+            return Err(at.error("model", &problem, format!("write at most {}", MAX_MODELS - 1)));
+        }
+        for (n, model) in self.models.iter().enumerate() {
+            let path = format!("model.{}", n + 1);
+            model.check(at, &path)?;
+            let taken = self.models[..n].iter().any(|other| other.name == model.name);
+            if taken || model.name == DEFAULT_MODEL {
+                let problem = format!("= \"{}\" is taken", model.name);
+                return Err(at.error(&format!("{path}.name"), &problem, "give each network a name of its own"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_model_of(&self, stream: &Stream, at: &Origin) -> Result<(), ConfigError> {
+        if self.model_number(&stream.model).is_some() {
+            return Ok(());
+        }
+        let names: Vec<_> = self.models.iter().map(|model| model.name.as_str()).collect();
+        let known = [&[DEFAULT_MODEL][..], &names].concat().join(", ");
+        let problem = format!("= \"{}\" is no model of this pipeline", stream.model);
+        Err(at.error(
+            &format!("stream.{}.model", stream.id),
+            &problem,
+            format!("write one of {known}, or add a [[model]]"),
+        ))
+    }
+
+    /// The default network, as `[infer]`, `[preprocess]` and `[post]` have it.
+    pub fn default_model(&self) -> Model {
+        Model {
+            name: DEFAULT_MODEL.to_owned(),
+            file: self.infer.model.clone(),
+            sha256: self.infer.sha256.clone(),
+            engine: self.infer.engine,
+            picture: self.preprocess.picture.clone(),
+            post: self.post.clone(),
+        }
+    }
+
+    /// Every network as configured, the default one first.
+    pub fn all_models(&self) -> Vec<Model> {
+        std::iter::once(self.default_model()).chain(self.models.iter().cloned()).collect()
+    }
+
+    /// Place of the network called `name` in [`Self::all_models`] and [`Self::networks`].
+    pub fn model_number(&self, name: &str) -> Option<usize> {
+        if name == DEFAULT_MODEL {
+            return Some(0);
+        }
+        self.models.iter().position(|model| model.name == name).map(|n| n + 1)
+    }
+
+    /// This pipeline as if network `number` were its only one: for questions about it.
+    #[must_use]
+    pub fn with_only(&self, number: usize) -> Self {
+        let mut only = self.clone();
+        if let Some(model) = self.all_models().into_iter().nth(number) {
+            only.infer.model = model.file;
+            only.infer.sha256 = model.sha256;
+            only.infer.engine = model.engine;
+            only.preprocess.picture = model.picture;
+            only.post = model.post;
+        }
+        only.models.clear();
+        only.networks.clear();
+        only.streams.clear();
+        DEFAULT_MODEL.clone_into(&mut only.default_stream.model);
+        only
+    }
+
+    /// Puts `engine` in the place of network `number`'s.
+    pub fn set_engine(&mut self, number: usize, engine: Engine) {
+        match number.checked_sub(1) {
+            None => self.infer.engine = engine,
+            Some(n) => {
+                if let Some(model) = self.models.get_mut(n) {
+                    model.engine = engine;
+                }
+            }
+        }
     }
 
     /// The file that it was read from, if it was.
@@ -240,6 +338,13 @@ impl Pipeline {
         let general = document.section("pipeline", General::read)?;
         let profile = general.profile;
         let name = general.name.clone();
+        let mut infer = document.section("infer", Infer::read)?;
+        let file = infer.model.as_ref().map(|file| files::absolute(base_dir, file));
+        let Manifest { sha256, picture, post } = Manifest::beside(file.as_deref())?;
+        if infer.sha256.is_empty() {
+            infer.sha256 = sha256;
+        }
+        let engine = infer.engine;
         let mut pipeline = Self {
             general,
             arena: document.section("arena", |section| Arena::read(section, profile))?,
@@ -250,13 +355,14 @@ impl Pipeline {
             replay: document.section("replay", |section| Replay::read(section, base_dir))?,
             limits: document.section("limits", |section| Limits::read(section, profile))?,
             rx_gateway: document.section("rx_gateway", RxGateway::read)?,
-            preprocess: document.section("preprocess", Preprocess::read)?,
-            infer: document.section("infer", Infer::read)?,
-            post: document.section("post", Post::read)?,
+            preprocess: document.section("preprocess", |section| Preprocess::read(section, picture))?,
+            infer,
+            post: document.section("post", |section| Post::read(section, post))?,
+            models: document.list("model", |section| Model::read(section, engine, base_dir))?,
             default_stream: Stream::defaults(),
             streams: Vec::new(),
             supervisor: document.section("supervisor", |section| Supervisor::read(section, &name, base_dir))?,
-            model: None,
+            networks: Vec::new(),
             device: None,
             origin: Origin::default(),
         };
@@ -280,7 +386,7 @@ impl Pipeline {
 /// Every key there is, dotted, those of `[[stream]]` as `stream.policy`.
 pub fn known_keys() -> BTreeSet<String> {
     // Entries with nothing but what they must have are a complete file; the tests of this crate hold that.
-    let text = "[[stream]]\nid = \"default\"\n[[ingress.acl]]\naction = \"allow\"";
+    let text = "[[stream]]\nid = \"default\"\n[[ingress.acl]]\naction = \"allow\"\n[[model]]\nname = \"x\"";
     let read = Pipeline::read(text, Path::new(""), "");
     let (_, mut known) = read.unwrap_or_else(|_| (Pipeline::default_with(Engine::Null), BTreeSet::new()));
     known.insert("stream.id".to_owned());

@@ -7,9 +7,12 @@ use crate::facts::{MachineFacts, ModelFacts};
 use crate::general::{Profile, Wait};
 use crate::ingress::REQUEST_HEADER_BYTES;
 use crate::memory::{BUFFER_STRIDE_BYTES, Hugepages};
+use crate::model::Network;
 use crate::pipeline::Pipeline;
 use crate::plan_ports::PlannedPort;
 use crate::plan_rings::{Ring, rings};
+use crate::post::PostKind;
+use crate::stages::Engine;
 use crate::topology::Topology;
 use crate::value::{Auto, words};
 
@@ -38,8 +41,8 @@ pub struct Plan {
     pub wait: Wait,
     /// How long they spin before they sleep.
     pub spin_us: u32,
-    /// The network.
-    pub model: ModelFacts,
+    /// The networks, the default one first.
+    pub models: Vec<PlannedModel>,
     /// Supervisor and stages.
     pub processes: Vec<Process>,
     /// Rings between them.
@@ -60,6 +63,19 @@ pub struct Plan {
     pub frames: Vec<FrameCost>,
     /// What the user should know; problems keep the pipeline from starting.
     pub notes: Vec<Note>,
+}
+
+/// One network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PlannedModel {
+    /// What streams call it.
+    pub name: String,
+    /// What runs it.
+    pub engine: Engine,
+    /// What a reply holds.
+    pub answers: PostKind,
+    /// What it takes and gives.
+    pub facts: ModelFacts,
 }
 
 /// One process.
@@ -140,18 +156,22 @@ impl Plan {
     }
 }
 
-/// Bytes of one input and one output slot: the model's, or more where `[arena]` leaves room; multiples of 64.
-pub fn slot_bytes(pipeline: &Pipeline, model: &ModelFacts) -> (u64, u64) {
+/// Bytes of one input and one output slot: the largest model's, or more where `[arena]` leaves room; multiples of 64.
+pub fn slot_bytes(pipeline: &Pipeline, facts: &[ModelFacts]) -> (u64, u64) {
+    let (input, output) = largest(facts);
     let sized = |configured: u64, needed: u64| configured.max(needed).max(1).next_multiple_of(64);
-    (
-        sized(pipeline.arena.max_input_bytes, model.input_bytes),
-        sized(pipeline.arena.max_output_bytes, model.output_bytes),
-    )
+    (sized(pipeline.arena.max_input_bytes, input), sized(pipeline.arena.max_output_bytes, output))
+}
+
+/// Most bytes that any model takes, and gives.
+fn largest(facts: &[ModelFacts]) -> (u64, u64) {
+    let most = |bytes: fn(&ModelFacts) -> u64| facts.iter().map(bytes).max().unwrap_or(0);
+    (most(|facts| facts.input_bytes), most(|facts| facts.output_bytes))
 }
 
 /// The number of slots. `auto` is what 64 MiB hold (16 MiB in the small profile), at least 32 (8) and at most 8192, and
 /// never more than a ring's entries or the buffers.
-pub fn resolve_slots(pipeline: &Pipeline, model: &ModelFacts) -> u32 {
+pub fn resolve_slots(pipeline: &Pipeline, facts: &[ModelFacts]) -> u32 {
     if let Auto::Fixed(slots) = pipeline.arena.slots {
         return slots;
     }
@@ -159,36 +179,46 @@ pub fn resolve_slots(pipeline: &Pipeline, model: &ModelFacts) -> u32 {
         Profile::Default => (64 << 20, 32),
         Profile::Small => (16 << 20, 8),
     };
-    let (input, output) = slot_bytes(pipeline, model);
+    let (input, output) = slot_bytes(pipeline, facts);
     let fitting = (budget / (input + output)).clamp(least, 8192) as u32;
     fitting.min(pipeline.rings.capacity).min(pipeline.arena.buffers)
 }
 
 impl Pipeline {
-    /// Puts numbers in place of every `auto` that depends on machine or model, so that all processes see the same.
-    /// `listen`, cores and engine stay as they are.
+    /// Puts numbers in place of every `auto` that depends on machine or models, so that all processes see the same. `facts`: of each of
+    /// [`Self::all_models`]. `listen`, cores and engine stay as they are.
     ///
     /// Errors: slots too small for the model, fewer slots than `[limits] max_heads`, or fewer heads than rx-gateways.
-    pub fn resolve(&mut self, topology: &Topology, model: &ModelFacts) -> Result<(), ConfigError> {
-        let slots = resolve_slots(self, model);
-        let heads = check_model(self, model, slots)?;
-        let (input, output) = slot_bytes(self, model);
+    pub fn resolve(&mut self, topology: &Topology, facts: &[ModelFacts]) -> Result<(), ConfigError> {
+        let slots = resolve_slots(self, facts);
+        let heads = check_model(self, facts, slots)?;
+        let (input, output) = slot_bytes(self, facts);
         self.arena.slots = Auto::Fixed(slots);
         self.limits.max_heads = Auto::Fixed(heads);
         self.arena.max_input_bytes = input;
         self.arena.max_output_bytes = output;
         self.general.spin_us = Auto::Fixed(topology.spin_us);
-        self.model = Some(model.clone());
+        self.set_networks(facts);
         Ok(())
+    }
+
+    /// Fills in [`Self::networks`], with what tensors tell settled.
+    pub fn set_networks(&mut self, facts: &[ModelFacts]) {
+        let resolved = self.all_models().into_iter().zip(facts).map(|(mut model, facts)| {
+            model.resolve(facts);
+            Network { model, facts: facts.clone() }
+        });
+        self.networks = resolved.collect();
     }
 }
 
 /// Checks what depends on the model; gives the number of heads.
-fn check_model(pipeline: &Pipeline, model: &ModelFacts, slots: u32) -> Result<u32, ConfigError> {
+fn check_model(pipeline: &Pipeline, facts: &[ModelFacts], slots: u32) -> Result<u32, ConfigError> {
     let arena = &pipeline.arena;
+    let (input_bytes, output_bytes) = largest(facts);
     for (key, configured, needed, what) in [
-        ("arena.max_input_bytes", arena.max_input_bytes, model.input_bytes, "inputs"),
-        ("arena.max_output_bytes", arena.max_output_bytes, model.output_bytes, "outputs"),
+        ("arena.max_input_bytes", arena.max_input_bytes, input_bytes, "inputs"),
+        ("arena.max_output_bytes", arena.max_output_bytes, output_bytes, "outputs"),
     ] {
         if configured != 0 && configured < needed {
             return Err(pipeline.error_at(
@@ -223,12 +253,12 @@ fn check_model(pipeline: &Pipeline, model: &ModelFacts, slots: u32) -> Result<u3
 ///
 /// Errors: those of [`Topology::new`] and [`Pipeline::resolve`]. What the machine lacks is no error of the configuration:
 /// it stands in [`Plan::notes`].
-pub fn plan(pipeline: &Pipeline, machine: &MachineFacts, model: &ModelFacts) -> Result<Plan, ConfigError> {
+pub fn plan(pipeline: &Pipeline, machine: &MachineFacts, facts: &[ModelFacts]) -> Result<Plan, ConfigError> {
     let topology = Topology::new(pipeline, &machine.cpus)?;
-    let slots = resolve_slots(pipeline, model);
-    let heads = check_model(pipeline, model, slots)?;
+    let slots = resolve_slots(pipeline, facts);
+    let heads = check_model(pipeline, facts, slots)?;
     let rings = rings(pipeline, &topology, slots);
-    let memory = memory(pipeline, model, &topology, &rings, slots);
+    let memory = memory(pipeline, facts, &topology, &rings, slots);
     let stages = topology.instances.iter().map(|instance| Process {
         name: instance.name.clone(),
         executable: instance.kind.executable(),
@@ -241,7 +271,7 @@ pub fn plan(pipeline: &Pipeline, machine: &MachineFacts, model: &ModelFacts) -> 
         profile: pipeline.general.profile,
         wait: pipeline.general.wait,
         spin_us: topology.spin_us,
-        model: model.clone(),
+        models: planned_models(pipeline, facts),
         processes: std::iter::once(supervisor).chain(stages).collect(),
         rings,
         slots,
@@ -257,8 +287,16 @@ pub fn plan(pipeline: &Pipeline, machine: &MachineFacts, model: &ModelFacts) -> 
     Ok(plan)
 }
 
-fn memory(pipeline: &Pipeline, model: &ModelFacts, topology: &Topology, rings: &[Ring], slots: u32) -> Vec<Region> {
-    let (input, output) = slot_bytes(pipeline, model);
+fn planned_models(pipeline: &Pipeline, facts: &[ModelFacts]) -> Vec<PlannedModel> {
+    let planned = pipeline.all_models().into_iter().zip(facts).map(|(mut model, facts)| {
+        model.resolve(facts);
+        PlannedModel { name: model.name, engine: model.engine, answers: model.post.kind, facts: facts.clone() }
+    });
+    planned.collect()
+}
+
+fn memory(pipeline: &Pipeline, facts: &[ModelFacts], topology: &Topology, rings: &[Ring], slots: u32) -> Vec<Region> {
+    let (input, output) = slot_bytes(pipeline, facts);
     let buffers = u64::from(pipeline.arena.buffers);
     let slots = u64::from(slots);
     let ring_bytes: u64 = rings.iter().map(Ring::bytes).sum();

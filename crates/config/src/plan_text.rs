@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::facts::TensorFacts;
 use crate::plan::Plan;
 use crate::plan_notes::mib;
 
@@ -12,11 +13,7 @@ impl fmt::Display for Plan {
             "pipeline {}: profile {}, wait {}, spin {} us, {} slots, at most {} frames at once",
             self.name, self.profile, self.wait, self.spin_us, self.slots, self.max_heads
         )?;
-        writeln!(
-            f,
-            "model: input {:?} ({} bytes), outputs {:?} ({} bytes)",
-            self.model.input_shape, self.model.input_bytes, self.model.output_shapes, self.model.output_bytes
-        )?;
+        self.write_models(f)?;
         table(
             f,
             &["process", "core", "executable"],
@@ -71,6 +68,27 @@ impl fmt::Display for Plan {
 }
 
 impl Plan {
+    fn write_models(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for model in &self.models {
+            let shapes = |tensors: &[TensorFacts]| {
+                let one = |t: &TensorFacts| format!("{} {:?}", t.dtype, t.shape);
+                tensors.iter().map(one).collect::<Vec<_>>().join(", ")
+            };
+            writeln!(
+                f,
+                "model {}: {}, input {} ({} bytes), output {} ({} bytes), answers with {}",
+                model.name,
+                model.engine,
+                shapes(&model.facts.inputs),
+                model.facts.input_bytes,
+                shapes(&model.facts.outputs),
+                model.facts.output_bytes,
+                model.answers
+            )?;
+        }
+        Ok(())
+    }
+
     fn write_ports(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.ports.is_empty() {
             return Ok(());

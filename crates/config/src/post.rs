@@ -14,6 +14,8 @@ const MAX_TOP_K: u32 = 32;
 words! {
     /// The form of the result.
     PostKind {
+        /// As the shapes of the outputs tell.
+        Auto = "auto",
         /// The `top_k` best classes with their scores.
         Classes = "classes",
         /// Boxes with class and score.
@@ -92,7 +94,7 @@ pub struct Post {
 impl Post {
     pub(crate) fn defaults() -> Self {
         Self {
-            kind: PostKind::Classes,
+            kind: PostKind::Auto,
             top_k: 5,
             softmax: true,
             labels: None,
@@ -109,8 +111,14 @@ impl Post {
         }
     }
 
-    pub(crate) fn read(section: &mut Section<'_, '_>) -> Result<Self, ConfigError> {
-        let mut post = Self::defaults();
+    /// `post`: what the default network's manifest says.
+    pub(crate) fn read(section: &mut Section<'_, '_>, mut post: Self) -> Result<Self, ConfigError> {
+        post.read_into(section)?;
+        Ok(post)
+    }
+
+    pub(crate) fn read_into(&mut self, section: &mut Section<'_, '_>) -> Result<(), ConfigError> {
+        let post = self;
         section.set("kind", &mut post.kind)?;
         section.set("top_k", &mut post.top_k)?;
         section.set("softmax", &mut post.softmax)?;
@@ -123,20 +131,21 @@ impl Post {
         section.set("score_activation", &mut post.score_activation)?;
         section.set("score_threshold", &mut post.score_threshold)?;
         section.set("iou_threshold", &mut post.iou_threshold)?;
-        section.set("max_detections", &mut post.max_detections)?;
-        Ok(post)
+        section.set("max_detections", &mut post.max_detections)
     }
 
-    pub(crate) fn check(&self, at: &Origin) -> Result<(), ConfigError> {
-        at.in_range("post.top_k", self.top_k, 1..=MAX_TOP_K)?;
-        at.in_range("post.scores_output", self.scores_output, 0..=63)?;
-        at.in_range("post.boxes_output", self.boxes_output, 0..=63)?;
-        at.in_range("post.score_threshold", self.score_threshold, 0.0..=1.0)?;
-        at.in_range("post.iou_threshold", self.iou_threshold, 0.0..=1.0)?;
-        at.in_range("post.max_detections", self.max_detections, 1..=4096)?;
+    /// `path`: the table in which its keys stand.
+    pub(crate) fn check(&self, at: &Origin, path: &str) -> Result<(), ConfigError> {
+        let key = |name: &str| format!("{path}.{name}");
+        at.in_range(&key("top_k"), self.top_k, 1..=MAX_TOP_K)?;
+        at.in_range(&key("scores_output"), self.scores_output, 0..=63)?;
+        at.in_range(&key("boxes_output"), self.boxes_output, 0..=63)?;
+        at.in_range(&key("score_threshold"), self.score_threshold, 0.0..=1.0)?;
+        at.in_range(&key("iou_threshold"), self.iou_threshold, 0.0..=1.0)?;
+        at.in_range(&key("max_detections"), self.max_detections, 1..=4096)?;
         if self.kind == PostKind::Detections && self.scores_output == self.boxes_output {
             return Err(at.error(
-                "post.boxes_output",
+                &key("boxes_output"),
                 &format!("= {} is the output that scores_output names", self.boxes_output),
                 "write the number of the output that holds the boxes",
             ));

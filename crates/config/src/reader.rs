@@ -92,6 +92,27 @@ impl<'t> Document<'t> {
         Ok(result)
     }
 
+    /// Reads each `[[name]]` with `read`, in the order of the file.
+    pub fn list<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnMut(&mut Section<'_, '_>) -> Result<T, ConfigError>,
+    ) -> Result<Vec<T>, ConfigError> {
+        self.tables.push(name);
+        // The root is a table like any other, whose own keys are none of this list's business.
+        let mut root = Section {
+            path: String::new(),
+            kind: "",
+            text: self.text,
+            table: Some(&self.root),
+            asked: Vec::new(),
+            lists: Vec::new(),
+            origin: &mut self.origin,
+            known: &mut self.known,
+        };
+        root.entries(name, name, read)
+    }
+
     /// Reads each `[[stream]]` with `read`, the default one first.
     pub fn streams<T>(
         &mut self,
@@ -221,7 +242,7 @@ impl Section<'_, '_> {
 
     /// The dotted name of `key` in this table, as [`Origin`] knows it.
     pub fn path_of(&self, key: &str) -> String {
-        format!("{}.{key}", self.path)
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     fn finish(self) -> Result<(), ConfigError> {

@@ -57,6 +57,11 @@ pub fn diff(old: &Pipeline, new: &Pipeline) -> Reload {
     for (section, after) in sections {
         compare(section, before.get(section).unwrap_or(&Value::Null), after, &mut reload);
     }
+    if old.models != new.models {
+        reload.needs_restart.push(
+            "model: changed (`flumeway ctl model load` puts another file in a running network's place)".to_owned(),
+        );
+    }
     stream(&old.default_stream, &new.default_stream, &mut reload);
     for after in &new.streams {
         match old.streams.iter().find(|before| before.id == after.id) {
@@ -83,6 +88,11 @@ fn compare(section: &str, before: &Value, after: &Value, reload: &mut Reload) {
     for (key, after) in entries {
         let before = before.get(key).unwrap_or(&Value::Null);
         if before == after {
+            continue;
+        }
+        if key == "picture" {
+            // Its keys stand in the section itself.
+            compare(section, before, after, reload);
             continue;
         }
         let path = format!("{section}.{key}");

@@ -46,6 +46,8 @@ words! {
 words! {
     /// Order of the tensor's channels.
     Color {
+        /// As many channels as the network takes: red, green, blue, or luma.
+        Auto = "auto",
         /// Red, green, blue.
         Rgb = "rgb",
         /// Blue, green, red.
@@ -123,15 +125,11 @@ impl RxGateway {
     }
 }
 
-/// `[preprocess]`. A tensor value is `(pixel * scale - mean) / std`, with pixels from 0 to 255.
+/// How a picture becomes a network's input. A tensor value is `(pixel * scale - mean) / std`, with pixels from 0 to 255.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Preprocess {
-    /// Processes of this stage.
-    pub instances: u32,
-    /// How rx-gateway spreads frames over them.
-    pub spread: Spread,
-    /// How a picture is brought to the network's size.
+pub struct Picture {
+    /// How it is brought to the network's size.
     pub resize: Resize,
     /// Order of the tensor's dimensions.
     pub layout: Layout,
@@ -143,6 +141,58 @@ pub struct Preprocess {
     pub mean: [f32; 3],
     /// Divisor after that, per channel in the tensor's order.
     pub std: [f32; 3],
+}
+
+impl Picture {
+    pub(crate) fn defaults() -> Self {
+        Self {
+            resize: Resize::Bilinear,
+            layout: Layout::Auto,
+            color: Color::Auto,
+            scale: 1.0 / 255.0,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+        }
+    }
+
+    pub(crate) fn read(&mut self, section: &mut Section<'_, '_>) -> Result<(), ConfigError> {
+        section.set("resize", &mut self.resize)?;
+        section.set("layout", &mut self.layout)?;
+        section.set("color", &mut self.color)?;
+        section.set("scale", &mut self.scale)?;
+        section.set("mean", &mut self.mean)?;
+        section.set("std", &mut self.std)
+    }
+
+    /// `path`: the table in which its keys stand.
+    pub(crate) fn check(&self, at: &Origin, path: &str) -> Result<(), ConfigError> {
+        let finite = |numbers: &[f32]| numbers.iter().all(|number| number.is_finite());
+        let key = |name: &str| format!("{path}.{name}");
+        if self.scale == 0.0 || !self.scale.is_finite() {
+            let remedy = "write 0.00392156862745098 (1/255) for values from 0 to 1";
+            return Err(at.error(&key("scale"), &format!("= {} makes every picture the same", self.scale), remedy));
+        }
+        if !finite(&self.mean) {
+            return Err(at.error(&key("mean"), "has a value that is not finite", "write three numbers"));
+        }
+        if !finite(&self.std) || self.std.contains(&0.0) {
+            let remedy = "write three numbers other than 0; [1, 1, 1] leaves the values as they are";
+            return Err(at.error(&key("std"), &format!("= {:?} divides by zero", self.std), remedy));
+        }
+        Ok(())
+    }
+}
+
+/// `[preprocess]`; what it says of pictures holds for the default network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preprocess {
+    /// Processes of this stage.
+    pub instances: u32,
+    /// How rx-gateway spreads frames over them.
+    pub spread: Spread,
+    /// How pictures become the default network's input.
+    pub picture: Picture,
     /// Widest picture that is accepted, in pixels.
     pub max_width: u32,
     /// Highest picture that is accepted, in pixels.
@@ -151,30 +201,15 @@ pub struct Preprocess {
 
 impl Preprocess {
     pub(crate) fn defaults() -> Self {
-        Self {
-            instances: 1,
-            spread: Spread::Shortest,
-            resize: Resize::Bilinear,
-            layout: Layout::Auto,
-            color: Color::Rgb,
-            scale: 1.0 / 255.0,
-            mean: [0.0; 3],
-            std: [1.0; 3],
-            max_width: 1920,
-            max_height: 1200,
-        }
+        Self { instances: 1, spread: Spread::Shortest, picture: Picture::defaults(), max_width: 1920, max_height: 1200 }
     }
 
-    pub(crate) fn read(section: &mut Section<'_, '_>) -> Result<Self, ConfigError> {
-        let mut preprocess = Self::defaults();
+    /// `picture`: what the default network's manifest says.
+    pub(crate) fn read(section: &mut Section<'_, '_>, picture: Picture) -> Result<Self, ConfigError> {
+        let mut preprocess = Self { picture, ..Self::defaults() };
         section.set("instances", &mut preprocess.instances)?;
         section.set("spread", &mut preprocess.spread)?;
-        section.set("resize", &mut preprocess.resize)?;
-        section.set("layout", &mut preprocess.layout)?;
-        section.set("color", &mut preprocess.color)?;
-        section.set("scale", &mut preprocess.scale)?;
-        section.set("mean", &mut preprocess.mean)?;
-        section.set("std", &mut preprocess.std)?;
+        preprocess.picture.read(section)?;
         section.set("max_width", &mut preprocess.max_width)?;
         section.set("max_height", &mut preprocess.max_height)?;
         Ok(preprocess)
@@ -184,23 +219,7 @@ impl Preprocess {
         at.in_range("preprocess.instances", self.instances, 1..=MAX_INSTANCES)?;
         at.in_range("preprocess.max_width", self.max_width, 1..=16384)?;
         at.in_range("preprocess.max_height", self.max_height, 1..=16384)?;
-        let finite = |numbers: &[f32]| numbers.iter().all(|number| number.is_finite());
-        if self.scale == 0.0 || !self.scale.is_finite() {
-            let remedy = "write 0.00392156862745098 (1/255) for values from 0 to 1";
-            return Err(at.error(
-                "preprocess.scale",
-                &format!("= {} makes every picture the same", self.scale),
-                remedy,
-            ));
-        }
-        if !finite(&self.mean) {
-            return Err(at.error("preprocess.mean", "has a value that is not finite", "write three numbers"));
-        }
-        if !finite(&self.std) || self.std.contains(&0.0) {
-            let remedy = "write three numbers other than 0; [1, 1, 1] leaves the values as they are";
-            return Err(at.error("preprocess.std", &format!("= {:?} divides by zero", self.std), remedy));
-        }
-        Ok(())
+        self.picture.check(at, "preprocess")
     }
 }
 
@@ -212,8 +231,10 @@ pub struct Infer {
     pub instances: u32,
     /// What runs the network.
     pub engine: Engine,
-    /// The network; absolute after loading. [`Engine::needs_model`] says who cannot do without.
+    /// The default network; absolute after loading. [`Engine::needs_model`] says who cannot do without.
     pub model: Option<PathBuf>,
+    /// SHA-256 that its file must have, in lower-case hexadecimal; empty checks nothing.
+    pub sha256: String,
     /// Threads of the engine in one instance.
     pub threads: u32,
     /// How exactly the engine must compute.
@@ -251,6 +272,7 @@ impl Infer {
             instances: 1,
             engine: Engine::Auto,
             model: None,
+            sha256: String::new(),
             threads: 1,
             precision: Precision::Model,
             tolerance: 0.02,
@@ -273,6 +295,7 @@ impl Infer {
         section.set("instances", &mut infer.instances)?;
         section.set("engine", &mut infer.engine)?;
         section.set("model", &mut infer.model)?;
+        section.set("sha256", &mut infer.sha256)?;
         section.set("threads", &mut infer.threads)?;
         section.set("precision", &mut infer.precision)?;
         section.set("tolerance", &mut infer.tolerance)?;

@@ -10,6 +10,7 @@ use toml::de::DeValue;
 use crate::error::{ConfigError, Origin};
 use crate::ingress::Ingress;
 use crate::mac_key::MacKey;
+use crate::model::DEFAULT_MODEL;
 use crate::prefix::Prefix;
 use crate::reader::Section;
 use crate::value::{Mistake, Value, words};
@@ -111,6 +112,8 @@ pub struct Stream {
     pub sources: Vec<Prefix>,
     /// Where its answers go.
     pub reply_to: ReplyTo,
+    /// Name of the network that its frames go through.
+    pub model: String,
     /// What gives when there is too much of it.
     pub policy: Policy,
     /// Time from a frame's first packet after which its answer is worthless, for frames that carry no deadline; 0 is none.
@@ -134,6 +137,7 @@ impl Stream {
             id: StreamId::Default,
             sources: Vec::new(),
             reply_to: ReplyTo::Sender,
+            model: DEFAULT_MODEL.to_owned(),
             policy: Policy::Pause,
             deadline_us: 0,
             reply_on_drop: true,
@@ -159,6 +163,7 @@ impl Stream {
         let mut stream = Self { id, ..base.clone() };
         section.set("sources", &mut stream.sources)?;
         section.set("reply_to", &mut stream.reply_to)?;
+        section.set("model", &mut stream.model)?;
         section.set("policy", &mut stream.policy)?;
         section.set("deadline_us", &mut stream.deadline_us)?;
         section.set("reply_on_drop", &mut stream.reply_on_drop)?;

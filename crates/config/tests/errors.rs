@@ -28,7 +28,7 @@ const CASES: &[(&str, &str)] = &[
     (
         "[network]",
         "3:2: [network] is no table of this file; remove it; the tables are \
-             pipeline, arena, rings, ingress, af_xdp, dpdk, replay, limits, rx_gateway, preprocess, infer, post, supervisor, stream",
+             pipeline, infer, arena, rings, ingress, af_xdp, dpdk, replay, limits, rx_gateway, preprocess, post, model, supervisor, stream",
     ),
     ("[rings]\nburst = \"32\"", "4:9: [rings] burst = \"32\" is a string; write a whole number"),
     ("[rings]\nburst = -1", "4:9: [rings] burst = -1 is out of range; write a whole number from 0 to 4294967295"),

@@ -2,7 +2,7 @@
 
 use config::{
     AclAction, AclRule, Auto, Engine, Hugepages, Level, MachineFacts, ModelFacts, Pipeline, Policy, Profile, StreamId,
-    Topology, diff, plan, resolve_slots, slot_bytes,
+    TensorFacts, Topology, diff, plan, resolve_slots, slot_bytes,
 };
 
 fn machine() -> MachineFacts {
@@ -10,13 +10,13 @@ fn machine() -> MachineFacts {
 }
 
 /// MobileNet-V2's sizes.
-fn model() -> ModelFacts {
-    ModelFacts {
+fn model() -> [ModelFacts; 1] {
+    [ModelFacts {
         input_bytes: 602_112,
         output_bytes: 4000,
-        input_shape: vec![1, 3, 224, 224],
-        output_shapes: vec![vec![1, 1000]],
-    }
+        inputs: vec![TensorFacts::f32([1, 3, 224, 224])],
+        outputs: vec![TensorFacts::f32([1, 1000])],
+    }]
 }
 
 fn pipeline() -> Pipeline {
@@ -52,7 +52,7 @@ fn the_plan_as_json() {
 #[test]
 fn automatic_slots() {
     let with = |profile, input_bytes, output_bytes| {
-        let model = ModelFacts { input_bytes, output_bytes, ..ModelFacts::default() };
+        let model = [ModelFacts { input_bytes, output_bytes, ..ModelFacts::default() }];
         resolve_slots(&pipeline().with_profile(profile), &model)
     };
     // 64 MiB / (602112 + 4032): the output rounded up to 64.

@@ -37,6 +37,24 @@ impl Availability {
         Self { engine, version: None, library: None, devices: Vec::new(), note: Some(reason.into()) }
     }
 
+    /// Reads what [`Availability::to_json`] made; `None` if it is something else, or about another engine than `engine`.
+    pub fn from_json(engine: &'static str, value: &Value) -> Option<Self> {
+        let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+        let devices = value.get("devices")?.as_array()?.iter().map(|device| device.as_str().map(str::to_owned));
+        Some(Self {
+            engine: Some(engine).filter(|engine| text("engine").as_deref() == Some(engine))?,
+            version: text("version"),
+            library: text("library").map(PathBuf::from),
+            devices: devices.collect::<Option<_>>()?,
+            note: text("note"),
+        })
+    }
+
+    /// An engine whose probe did not end well, for `reason`.
+    pub fn unusable(engine: &'static str, reason: impl Into<String>) -> Self {
+        Self::missing(engine, reason)
+    }
+
     /// Whether it can be used.
     pub fn is_usable(&self) -> bool {
         !self.devices.is_empty()
@@ -55,13 +73,14 @@ impl Availability {
     }
 }
 
-/// Every engine that runs models, in the order of [`EngineKind::ALL`]. Opens libraries and asks them for their version and devices; takes up to
-/// seconds, and loads no model.
+/// Every engine that runs models, in the order of [`EngineKind::ALL`], probed in this process.
 pub fn survey(options: &EngineOptions) -> Vec<Availability> {
     EngineKind::ALL.into_iter().filter(|kind| kind.needs_model()).map(|kind| probe(kind, options)).collect()
 }
 
-fn probe(kind: EngineKind, options: &EngineOptions) -> Availability {
+/// Whether one engine can be used here. Opens its library and asks it for version and devices; takes up to seconds, and loads no model. A library
+/// may do to its process what it likes: whoever cannot have that asks in a process of its own.
+pub fn probe(kind: EngineKind, options: &EngineOptions) -> Availability {
     match kind {
         EngineKind::Rten => Availability::built_in(kind.name(), crate::rten_engine::VERSION, "cpu", None),
         #[cfg(feature = "tract")]
@@ -89,6 +108,10 @@ mod tests {
         for found in survey(&EngineOptions::default()) {
             assert!(found.is_usable() || found.note.as_deref().is_some_and(|note| note.len() > 10), "{found:?}");
             assert!(!found.is_usable() || found.version.is_some(), "{found:?}");
+        }
+        for found in survey(&EngineOptions::default()) {
+            assert_eq!(Availability::from_json(found.engine, &found.to_json()), Some(found.clone()));
+            assert_eq!(Availability::from_json("other", &found.to_json()), None);
         }
         let rten = survey(&EngineOptions::default()).into_iter().find(|found| found.engine == "rten").unwrap();
         assert!(rten.is_usable() && rten.to_json()["usable"] == true);

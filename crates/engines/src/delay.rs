@@ -1,9 +1,9 @@
 //! An engine that takes a known time.
 
-use crate::engine::{Description, Engine, Finished, Submitted, Ticket};
+use crate::engine::{Description, Engine, Finished, Frame, Submitted, Ticket};
 use crate::error::{EngineError, LoadError};
 use crate::finished::FINISHED_MAX;
-use crate::null::{echo, test_description, test_specs};
+use crate::null::{echo, echo_batch, test_description, test_specs};
 use crate::options::EngineOptions;
 use crate::spec::Specs;
 use std::collections::VecDeque;
@@ -28,6 +28,7 @@ pub(crate) struct DelayEngine {
     specs: Specs,
     delay: Duration,
     mode: Mode,
+    batch_max: usize,
     /// Frames with the time at which each was taken and is due; ordered by both.
     frames: VecDeque<(Ticket, Instant, Instant)>,
 }
@@ -40,7 +41,28 @@ impl DelayEngine {
             (false, false) => Mode::Sleep,
         };
         let delay = Duration::from_micros(options.delay_us);
-        Ok(Self { specs: test_specs(model, options)?, delay, mode, frames: VecDeque::with_capacity(FINISHED_MAX) })
+        let batch_max = options.max_batch.min(FINISHED_MAX);
+        let frames = VecDeque::with_capacity(FINISHED_MAX);
+        Ok(Self { specs: test_specs(model, options)?, delay, mode, batch_max, frames })
+    }
+}
+
+impl DelayEngine {
+    /// Lets the time of one run pass, or begin to, for these frames.
+    fn pass(&mut self, tickets: &[Ticket]) -> Submitted {
+        let taken = Instant::now();
+        let due = match (self.mode, self.frames.back()) {
+            (Mode::Queue, Some(&(_, _, busy_until))) => taken.max(busy_until) + self.delay,
+            _ => taken + self.delay,
+        };
+        match self.mode {
+            Mode::Sleep => thread::sleep(due.saturating_duration_since(Instant::now())),
+            Mode::Busy => compute_until(due),
+            Mode::Queue => {}
+        }
+        let done = if self.mode == Mode::Queue { due } else { Instant::now() };
+        self.frames.extend(tickets.iter().map(|&ticket| (ticket, taken, done)));
+        if self.mode == Mode::Queue { Submitted::Pending } else { Submitted::Done }
     }
 }
 
@@ -53,21 +75,23 @@ impl Engine for DelayEngine {
         if self.frames.len() >= FINISHED_MAX {
             return Err(EngineError::Busy { in_flight: self.frames.len() });
         }
-        let taken = Instant::now();
         // The answer is written at once in every mode, so that no address is kept; only the ticket takes its time.
         echo(&self.specs, input, output)?;
-        let due = match (self.mode, self.frames.back()) {
-            (Mode::Queue, Some(&(_, _, busy_until))) => taken.max(busy_until) + self.delay,
-            _ => taken + self.delay,
-        };
-        match self.mode {
-            Mode::Sleep => thread::sleep(due.saturating_duration_since(Instant::now())),
-            Mode::Busy => compute_until(due),
-            Mode::Queue => {}
+        Ok(self.pass(&[ticket]))
+    }
+
+    fn batch_max(&self) -> usize {
+        self.batch_max
+    }
+
+    /// A batch takes as long as a frame.
+    fn submit_batch(&mut self, frames: &mut [Frame<'_>]) -> Result<Submitted, EngineError> {
+        echo_batch(&self.specs, self.batch_max, self.frames.len(), frames)?;
+        let mut tickets = [Ticket(0); FINISHED_MAX];
+        for (to, frame) in tickets.iter_mut().zip(&*frames) {
+            *to = frame.ticket;
         }
-        let done = if self.mode == Mode::Queue { due } else { Instant::now() };
-        self.frames.push_back((ticket, taken, done));
-        Ok(if self.mode == Mode::Queue { Submitted::Pending } else { Submitted::Done })
+        Ok(self.pass(&tickets[..frames.len()]))
     }
 
     fn poll(&mut self) -> Option<Finished> {

@@ -1,6 +1,6 @@
 //! What the choice of an engine depends on, as one checksum: the model, the machine, and the engines that are there.
 
-use crate::available::survey;
+use crate::available::Availability;
 use crate::error::LoadError;
 use crate::model_file;
 use crate::options::EngineOptions;
@@ -20,11 +20,11 @@ pub fn model_sha256(path: &Path) -> Result<String, LoadError> {
 }
 
 /// A checksum that stays the same as long as measuring the engines on `model` again would tell nothing new: model, options, processor, cores that
-/// this process may use, engines with their versions, and their libraries' sizes and times.
+/// this process may use, `engines` with their versions, and their libraries' sizes and times.
 ///
 /// # Errors
 /// As [`model_sha256`].
-pub fn choice_key(model: &Path, options: &EngineOptions) -> Result<String, LoadError> {
+pub fn choice_key(model: &Path, options: &EngineOptions, engines: &[Availability]) -> Result<String, LoadError> {
     let mut hash = Sha256::new();
     let mut add = |name: &str, value: &str| {
         hash.update(name.as_bytes());
@@ -42,9 +42,9 @@ pub fn choice_key(model: &Path, options: &EngineOptions) -> Result<String, LoadE
     add("precision", &format!("{:?}", options.precision));
     add("device", options.device.as_deref().unwrap_or(""));
     add("input_shape", &format!("{:?}", options.input_shape));
-    for found in survey(options) {
+    for found in engines {
         add("engine", &found.to_json().to_string());
-        let file = found.library.and_then(|path| std::fs::metadata(path).ok());
+        let file = found.library.as_ref().and_then(|path| std::fs::metadata(path).ok());
         let time = file.as_ref().and_then(|file| file.modified().ok()?.duration_since(UNIX_EPOCH).ok());
         add("library", &format!("{:?} {time:?}", file.map(|file| file.len())));
     }
@@ -89,9 +89,11 @@ mod tests {
     fn the_key_follows_model_and_options() {
         let (one, other) = (TempFile::new("key-1", b"one"), TempFile::new("key-2", b"other"));
         let options = EngineOptions::default();
-        let key = choice_key(one.path(), &options).unwrap();
-        assert_eq!(key, choice_key(one.path(), &options).unwrap());
-        assert_ne!(key, choice_key(other.path(), &options).unwrap());
-        assert_ne!(key, choice_key(one.path(), &EngineOptions { threads: 2, ..options }).unwrap());
+        let engines = crate::survey(&options);
+        let key = choice_key(one.path(), &options, &engines).unwrap();
+        assert_eq!(key, choice_key(one.path(), &options, &engines).unwrap());
+        assert_ne!(key, choice_key(other.path(), &options, &engines).unwrap());
+        assert_ne!(key, choice_key(one.path(), &options, &engines[1..]).unwrap());
+        assert_ne!(key, choice_key(one.path(), &EngineOptions { threads: 2, ..options }, &engines).unwrap());
     }
 }

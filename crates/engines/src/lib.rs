@@ -47,7 +47,7 @@ mod tests;
 mod tract_engine;
 
 pub use abort::{ABORT_MARKER, TEST_ENGINES_VARIABLE};
-pub use available::{Availability, survey};
+pub use available::{Availability, probe, survey};
 pub use describe::describe_model_json;
 pub use dtype::DType;
 pub use engine::{Description, Engine, Finished, Frame, Submitted, Ticket};

@@ -1,14 +1,14 @@
 //! Engines without a model: the shapes they pretend to have, and the one that answers at once.
 
 use crate::area;
-use crate::engine::{Description, Engine, Finished, Submitted, Ticket};
+use crate::engine::{Description, Engine, Finished, Frame, Submitted, Ticket};
 use crate::error::{EngineError, LoadError};
 use crate::finished::{FINISHED_MAX, FinishedQueue};
 use crate::options::EngineOptions;
 use crate::rten_engine::RtenEngine;
 use crate::spec::{Specs, TensorSpec};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Without model and options: what an ImageNet classifier has.
 const INPUT_SHAPE_DEFAULT: [usize; 4] = [1, 3, 224, 224];
@@ -22,11 +22,13 @@ pub(crate) const ALIGN_BYTES: usize = align_of::<f32>();
 pub(crate) struct NullEngine {
     specs: Specs,
     finished: FinishedQueue,
+    batch_max: usize,
 }
 
 impl NullEngine {
     pub(crate) fn load(model: Option<&Path>, options: &EngineOptions) -> Result<Self, LoadError> {
-        Ok(Self { specs: test_specs(model, options)?, finished: FinishedQueue::new() })
+        let batch_max = options.max_batch.min(FINISHED_MAX);
+        Ok(Self { specs: test_specs(model, options)?, finished: FinishedQueue::new(), batch_max })
     }
 }
 
@@ -52,6 +54,23 @@ pub(crate) fn echo(specs: &Specs, input: &[u8], output: &mut [u8]) -> Result<(),
     Ok(())
 }
 
+/// Echoes each frame of a batch, if all of them can be taken beside `in_flight` others.
+pub(crate) fn echo_batch(
+    specs: &Specs,
+    batch_max: usize,
+    in_flight: usize,
+    frames: &mut [Frame<'_>],
+) -> Result<(), EngineError> {
+    if frames.is_empty() || frames.len() > batch_max {
+        return Err(EngineError::Batch { got: frames.len(), max: batch_max });
+    }
+    if in_flight + frames.len() > FINISHED_MAX {
+        return Err(EngineError::Busy { in_flight });
+    }
+    frames.iter().try_for_each(|frame| area::check(specs, ALIGN_BYTES, frame.input, frame.output))?;
+    frames.iter_mut().try_for_each(|frame| echo(specs, frame.input, frame.output))
+}
+
 impl Engine for NullEngine {
     fn specs(&self) -> &Specs {
         &self.specs
@@ -62,6 +81,18 @@ impl Engine for NullEngine {
         let started = Instant::now();
         echo(&self.specs, input, output)?;
         self.finished.push(ticket, Ok(()), started.elapsed());
+        Ok(Submitted::Done)
+    }
+
+    fn batch_max(&self) -> usize {
+        self.batch_max
+    }
+
+    fn submit_batch(&mut self, frames: &mut [Frame<'_>]) -> Result<Submitted, EngineError> {
+        echo_batch(&self.specs, self.batch_max, self.finished.len(), frames)?;
+        for frame in frames {
+            self.finished.push(frame.ticket, Ok(()), Duration::ZERO);
+        }
         Ok(Submitted::Done)
     }
 

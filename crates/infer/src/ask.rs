@@ -6,10 +6,11 @@
 //! | `--engines` | one line of JSON per engine: whether it can be used here, and why not |
 //! | `--choice-key` | a checksum that changes when `--choose` could answer otherwise |
 //! | `--choose` | the table of all engines on the pipeline's model, and which to take, one line of JSON |
+//! | `--probe ENGINE` | whether one engine can be used here, for `--engines` |
 //! | `--measure ENGINE` | one engine on that model, for `--choose`: a line of JSON, and its answers |
 
 use crate::choose;
-use crate::options::{name, options};
+use crate::options::{name, options, verify};
 use config::Pipeline;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -21,8 +22,9 @@ pub fn answer() -> Option<ExitCode> {
     let question = arguments.next()?;
     let answer = match question.as_str() {
         "--describe" => read().and_then(|(pipeline, _)| describe(&pipeline)),
-        "--engines" => read().map(|(pipeline, _)| engines(&pipeline)),
-        "--choice-key" => read().and_then(|(pipeline, _)| choice_key(&pipeline)),
+        "--engines" => read().map(|(_, json)| engines(&json)),
+        "--probe" => read().and_then(|(pipeline, _)| probe(&pipeline, &arguments.next().unwrap_or_default())),
+        "--choice-key" => read().and_then(|(pipeline, json)| choice_key(&pipeline, &json)),
         "--choose" => read().and_then(|(pipeline, json)| choose::choose(&pipeline, &json)),
         "--measure" => read().and_then(|(pipeline, _)| measure(&pipeline, &arguments.next().unwrap_or_default())),
         _ => return None,
@@ -47,17 +49,26 @@ fn read() -> Result<(Pipeline, Vec<u8>), String> {
 }
 
 fn describe(pipeline: &Pipeline) -> Result<Vec<u8>, String> {
+    verify(pipeline)?;
     let infer = &pipeline.infer;
     let description = engines::describe_model_json(infer.model.as_deref(), name(infer.engine), &options(pipeline));
     description.map(|json| line(&json.to_string())).map_err(|e| e.to_string())
 }
 
-fn engines(pipeline: &Pipeline) -> Vec<u8> {
-    engines::survey(&options(pipeline)).iter().flat_map(|found| line(&found.to_json().to_string())).collect()
+fn engines(json: &[u8]) -> Vec<u8> {
+    choose::survey(json).iter().flat_map(|found| line(&found.to_json().to_string())).collect()
 }
 
-fn choice_key(pipeline: &Pipeline) -> Result<Vec<u8>, String> {
-    engines::choice_key(model(pipeline)?, &options(pipeline)).map(|key| line(&key)).map_err(|e| e.to_string())
+fn probe(pipeline: &Pipeline, engine: &str) -> Result<Vec<u8>, String> {
+    let kind = engine.parse().map_err(|e: engines::LoadError| e.to_string())?;
+    Ok(line(&engines::probe(kind, &options(pipeline)).to_json().to_string()))
+}
+
+fn choice_key(pipeline: &Pipeline, json: &[u8]) -> Result<Vec<u8>, String> {
+    verify(pipeline)?;
+    engines::choice_key(model(pipeline)?, &options(pipeline), &choose::survey(json))
+        .map(|key| line(&key))
+        .map_err(|e| e.to_string())
 }
 
 fn measure(pipeline: &Pipeline, engine: &str) -> Result<Vec<u8>, String> {

@@ -1,7 +1,6 @@
 //! `engine = "auto"`: every engine on the real model, each in a process of its own, so that one that crashes or hangs is only not chosen.
 
 use crate::ask::{line, model};
-use crate::options::options;
 use config::Pipeline;
 use engines::{Availability, EngineKind, Measured};
 use serde_json::{Value, json};
@@ -27,7 +26,7 @@ struct Candidate {
 /// The reference is the first engine that is built in and runs the model, else the first that runs it.
 pub(crate) fn choose(pipeline: &Pipeline, json: &[u8]) -> Result<Vec<u8>, String> {
     model(pipeline)?;
-    let candidates: Vec<Candidate> = engines::survey(&options(pipeline))
+    let candidates: Vec<Candidate> = survey(json)
         .into_iter()
         .filter(|found| found.engine.parse::<EngineKind>().is_ok_and(EngineKind::reads_onnx))
         .map(|found| {
@@ -90,16 +89,42 @@ fn row(candidate: &Candidate, reference: &Candidate, tolerance: f64) -> Value {
     row
 }
 
-/// Asks a process of its own.
+/// Whether each engine can be used here, each asked in a process of its own.
+pub(crate) fn survey(json: &[u8]) -> Vec<Availability> {
+    let probe = |kind: EngineKind| {
+        let answer = ask(&["--probe", kind.name()], json).and_then(|answer| {
+            let value: Value = serde_json::from_slice(&answer).map_err(|_| SOMETHING_ELSE.to_owned())?;
+            Availability::from_json(kind.name(), &value).ok_or_else(|| SOMETHING_ELSE.to_owned())
+        });
+        answer.unwrap_or_else(|reason| Availability::unusable(kind.name(), reason))
+    };
+    let kinds = EngineKind::ALL.into_iter().filter(|kind| kind.needs_model());
+    std::thread::scope(|scope| {
+        let asked: Vec<_> = kinds.map(|kind| (kind, scope.spawn(move || probe(kind)))).collect();
+        let answer = |(kind, thread): (EngineKind, std::thread::ScopedJoinHandle<'_, Availability>)| {
+            thread.join().unwrap_or_else(|_| Availability::unusable(kind.name(), "the thread that asked it panicked"))
+        };
+        asked.into_iter().map(answer).collect()
+    })
+}
+
+/// What an engine is to the pipeline's model.
 fn measured(engine: &str, json: &[u8]) -> Result<Measured, String> {
+    Measured::from_bytes(&ask(&["--measure", engine], json)?).ok_or_else(|| SOMETHING_ELSE.to_owned())
+}
+
+const SOMETHING_ELSE: &str = "its process answered with something else";
+
+/// Asks this program in a process of its own; gives what it printed, or why it did not.
+fn ask(arguments: &[&str], json: &[u8]) -> Result<Vec<u8>, String> {
     let program = std::env::current_exe().map_err(|e| format!("this program's own path: {e}"))?;
     let mut child = Command::new(program)
-        .args(["--measure", engine])
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|e| format!("starting a process to measure it: {e}"))?;
+        .map_err(|e| format!("starting a process to ask: {e}"))?;
     let (mut stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     std::thread::scope(|scope| {
         scope.spawn(move || {
@@ -112,14 +137,11 @@ fn measured(engine: &str, json: &[u8]) -> Result<Measured, String> {
         let answer = answer.join().unwrap_or_default();
         let said = String::from_utf8_lossy(&said.join().unwrap_or_default()).trim().to_owned();
         let said: String = said.chars().take(SAID_MAX).collect();
-        match ended {
-            Ok(status) if status.success() => {
-                Measured::from_bytes(&answer).ok_or_else(|| "its process answered with something else".to_owned())
-            }
-            Ok(status) if said.is_empty() => Err(format!("its process ended with {status}")),
-            Ok(status) if status.code() == Some(2) => Err(said),
-            Ok(status) => Err(format!("its process ended with {status}: {said}")),
-            Err(reason) => Err(reason),
+        match ended? {
+            status if status.success() => Ok(answer),
+            status if status.code() == Some(2) && !said.is_empty() => Err(said),
+            status if said.is_empty() => Err(format!("its process ended with {status}")),
+            status => Err(format!("its process ended with {status}: {said}")),
         }
     })
 }

@@ -7,6 +7,9 @@ const WINDOW: u32 = 128;
 /// Refusals in a row after which the expectation is no longer believed: without inferences it would never be corrected.
 const REFUSALS: u32 = 32;
 
+/// Left for the answer's way out.
+const WAY_OUT_NS: u64 = 300_000;
+
 /// The longest of the last one to two windows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expectation {
@@ -52,7 +55,14 @@ impl Expectation {
     #[inline]
     pub(crate) fn in_time(self, now_ns: u64, ahead: usize, deadline_ns: u64) -> bool {
         let need = self.ns() * (ahead as u64 + 1);
-        deadline_ns == 0 || now_ns + need + need / 16 + 300_000 <= deadline_ns
+        deadline_ns == 0 || now_ns + need + need / 16 + WAY_OUT_NS <= deadline_ns
+    }
+
+    /// The latest time at which a frame can begin, with nothing ahead of it, and be answered by `deadline_ns`.
+    #[inline]
+    pub(crate) fn latest_ns(self, deadline_ns: u64) -> u64 {
+        let need = self.ns();
+        deadline_ns.saturating_sub(need + need / 16 + WAY_OUT_NS)
     }
 }
 
@@ -89,5 +99,7 @@ mod tests {
         let slow = Expectation::new(10_000_000);
         assert!(slow.in_time(0, 0, 11_000_000) && !slow.in_time(0, 1, 11_000_000));
         assert!(slow.in_time(5, 3, 0), "no deadline is always met");
+        let latest = slow.latest_ns(20_000_000);
+        assert!(slow.in_time(latest, 0, 20_000_000) && !slow.in_time(latest + 1, 0, 20_000_000));
     }
 }

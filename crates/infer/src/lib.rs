@@ -4,6 +4,7 @@
 mod ask;
 mod choose;
 mod expect;
+mod model;
 mod options;
 mod stage;
 

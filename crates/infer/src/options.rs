@@ -3,6 +3,23 @@
 use config::{Engine, Pipeline};
 use engines::{EngineOptions, Precision};
 
+/// Checks that the pipeline's network is the file that its configuration means.
+pub(crate) fn verify(pipeline: &Pipeline) -> Result<(), String> {
+    let (expected, Some(path)) = (&pipeline.infer.sha256, &pipeline.infer.model) else { return Ok(()) };
+    if expected.is_empty() {
+        return Ok(());
+    }
+    let actual = engines::model_sha256(path).map_err(|e| e.to_string())?;
+    if actual == *expected {
+        return Ok(());
+    }
+    Err(format!(
+        "model {} has the SHA-256 {actual}, and the configuration or the manifest beside it says {expected}: \
+         it was damaged or changed; put the right file there, or correct the checksum",
+        path.display()
+    ))
+}
+
 /// The engine's name.
 pub(crate) fn name(engine: Engine) -> &'static str {
     match engine {

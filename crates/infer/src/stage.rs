@@ -1,7 +1,7 @@
 //! The stage: heads in, `submit`, `poll`, heads out.
 
 use crate::expect::Expectation;
-use crate::options::{name, options};
+use crate::model::{Frame, Model};
 use ::stage::{Context, Inlet, Outlet, Stage, Stop};
 use arena::Held;
 use arena::counters::InferCounter;
@@ -14,7 +14,6 @@ use arena::page::Event;
 use arena::sync::Ordering;
 use arena::topology::RingKind;
 use config::Pipeline;
-use engines::{Engine, Regions, Ticket};
 use std::collections::VecDeque;
 use wire::DropReason;
 
@@ -25,11 +24,11 @@ const ASK_NS: u64 = 100_000;
 
 /// infer.
 pub struct Infer {
-    engine: Box<dyn Engine>,
-    input_bytes: usize,
-    output_bytes: usize,
-    max_in_flight: usize,
+    models: Vec<Model>,
+    max_wait_ns: u64,
     warm_up_ns: u64,
+    /// Memory for a batch on its way into an engine.
+    batch: Vec<engines::Frame<'static>>,
     live: Option<Live>,
 }
 
@@ -39,171 +38,166 @@ struct Live {
     forward: Outlet,
     /// Heads of a dead predecessor, to be done again first.
     again: VecDeque<Held>,
-    /// What the engine works on.
-    flying: Vec<Flying>,
     /// Finished heads that the ring did not take yet.
     stuck: VecDeque<Held>,
     /// A frame that killed a predecessor is in the engine, alone.
     suspect: bool,
-    expectation: Expectation,
-}
-
-/// A frame in the engine.
-struct Flying {
-    head: Held,
-    submitted_ns: u64,
-    arrival_ns: u64,
 }
 
 impl Infer {
-    /// Loads and warms up the engine; touches no shared memory.
+    /// Loads and warms up every network; touches no shared memory.
     pub fn prepare(pipeline: &Pipeline, attached: &Attached) -> Result<Self, Stop> {
-        let infer = &pipeline.infer;
-        let bad = |e: String| Stop::Configuration(e);
-        let mut engine = engines::load(name(infer.engine), infer.model.as_deref(), &options(pipeline))
-            .map_err(|e| bad(e.to_string()))?;
-        let (input_bytes, output_bytes) = (engine.specs().input_bytes(), engine.specs().output_bytes());
-        let g = attached.arena.geometry();
-        if input_bytes as u64 > g.slot_input_bytes || output_bytes as u64 > g.slot_output_bytes {
-            return Err(bad(format!(
-                "the model takes {input_bytes} bytes and gives {output_bytes}, the arena's slots have {} and {}; \
-                 restart the pipeline, or leave room with [arena] max_input_bytes and max_output_bytes",
-                g.slot_input_bytes, g.slot_output_bytes
-            )));
+        let count = pipeline.networks.len();
+        if count == 0 {
+            return Err(Stop::Configuration("the supervisor did not say what the model takes".to_owned()));
         }
-        let (inputs, outputs) = attached.arena.inference_regions();
-        if let Err(error) = engine.attach(&Regions::new(inputs, outputs)) {
-            tracing::warn!("{error}");
-        }
-        let begun = now_ns();
-        engine.warm_up().map_err(|e| bad(format!("the model does not run: {e}")))?;
-        // Several runs: too high for one frame, which is the safe side until the first frames have been timed.
-        let warm_up_ns = now_ns() - begun;
-        let max_in_flight = (infer.max_in_flight as usize).clamp(1, engine.describe().in_flight_max.max(1));
-        Ok(Self { engine, input_bytes, output_bytes, max_in_flight, warm_up_ns, live: None })
+        let models: Vec<Model> = (0..count).map(|n| Model::load(pipeline, n, attached)).collect::<Result<_, _>>()?;
+        let max_batch = models.iter().map(|model| model.max_batch).max().unwrap_or(1);
+        let warm_up_ns = models.iter().map(|model| model.warm_up_ns).max().unwrap_or(0);
+        let max_wait_ns = u64::from(pipeline.infer.max_wait_us) * 1000;
+        Ok(Self { models, max_wait_ns, warm_up_ns, batch: Vec::with_capacity(max_batch), live: None })
     }
 
-    /// Takes back what the engine has finished.
+    /// Takes back what the engines have finished.
     fn collect(&mut self, cx: &Context) -> Result<usize, Stop> {
         let Some(live) = &mut self.live else { return Ok(0) };
         let mut done = 0;
-        while let Some(finished) = self.engine.poll() {
-            let Some(at) = live.flying.iter().position(|f| u64::from(f.head.index()) == finished.ticket.0) else {
-                tracing::error!("the engine handed back a ticket that is not out: {:?}", finished.ticket);
-                continue;
-            };
-            let Flying { head, submitted_ns, arrival_ns } = live.flying.swap_remove(at);
-            done += 1;
-            live.suspect = false;
-            if live.flying.is_empty() {
+        for model in &mut self.models {
+            while let Some(finished) = model.engine.poll() {
+                let Some(at) = model.flying.iter().position(|f| u64::from(f.head.index()) == finished.ticket.0) else {
+                    tracing::error!("the engine handed back a ticket that is not out: {:?}", finished.ticket);
+                    continue;
+                };
+                let frame = model.flying.swap_remove(at);
+                done += 1;
+                live.suspect = false;
+                match finished.result {
+                    Ok(()) => model.note_success(cx, &frame),
+                    Err(error) => fail(cx, &frame.head, &error.to_string()),
+                }
+                live.stuck.push_back(frame.head);
+            }
+        }
+        if done > 0 {
+            let expected_ns = self.models.iter().map(|model| model.expectation.ns()).max().unwrap_or(0);
+            cx.page.counters[InferCounter::ExpectedNs as usize].store(expected_ns, Ordering::Relaxed);
+            if self.models.iter().all(|model| model.flying.is_empty()) {
                 cx.page.clear_current();
             }
-            let extension = &cx.arena.extensions()[head.index() as usize];
-            match finished.result {
-                Ok(()) => {
-                    let end = now_ns();
-                    extension.set_moment(Moment::InferEnd, end);
-                    extension.set_output_bytes(self.output_bytes as u64);
-                    live.expectation.learn(end - submitted_ns);
-                    cx.page.counters[InferCounter::ExpectedNs as usize].store(live.expectation.ns(), Ordering::Relaxed);
-                    cx.page.add(InferCounter::Frames as usize, 1);
-                    cx.page.work.record(end - submitted_ns);
-                    cx.page.since_arrival.record(end.saturating_sub(arrival_ns));
-                }
-                Err(error) => fail(cx, &head, &error.to_string()),
-            }
-            live.stuck.push_back(head);
         }
         live.hand_on()?;
         Ok(done)
     }
 
-    /// Gives the engine one frame, or refuses one that would be late. False if there was none.
-    fn submit(&mut self, cx: &Context) -> Result<bool, Stop> {
+    /// Takes one frame up: it waits for its network then, or is refused because it would be late. False if there was none to take.
+    fn take(&mut self, cx: &Context) -> Result<bool, Stop> {
         let Some(live) = &mut self.live else { return Ok(false) };
-        let alone = |h: &Held| cx.table.of(h).attempts.load(Ordering::Relaxed) > 0;
-        if live.suspect || live.flying.len() >= self.max_in_flight || !live.stuck.is_empty() || !live.forward.ready() {
+        if live.suspect || !live.stuck.is_empty() || !live.forward.ready() || !self.models.iter().all(Model::has_room) {
             return Ok(false);
         }
-        if live.again.front().is_some_and(|h| alone(h) && !live.flying.is_empty()) {
+        let is_busy = self.models.iter().any(|model| model.holds() > 0);
+        if is_busy && live.again.front().is_some_and(|head| killed_somebody(cx, head)) {
             return Ok(false);
         }
-        let Some(mut head) = live.next(cx)? else { return Ok(false) };
+        let Some((head, is_again)) = live.next(cx)? else { return Ok(false) };
         reach(KillPoint::InHand);
-        let start = now_ns();
-        let extension = &cx.arena.extensions()[head.index() as usize];
+        let now_ns = now_ns();
         if cx.table.of(&head).fate().is_some() {
             live.stuck.push_back(head);
             return live.hand_on().map(|()| true);
         }
-        // The record is sound, and a tensor that is said to lie in the packet lies where the packet's payload does.
+        let extension = &cx.arena.extensions()[head.index() as usize];
         let record = cx.arena.record(head.index()).ok();
-        let in_packet = extension.input_in_packet().map(|at| (at, self.input_bytes));
-        let sound = record.filter(|(_, place)| in_packet.is_none_or(|(at, _)| at == usize::from(place.data.offset)));
-        let Some((meta, _)) = sound else {
+        let model = self.models.get_mut(extension.model());
+        // The record is sound, the network is one of ours, and a tensor that is said to lie in the packet lies where the packet's payload does.
+        let sound = record.zip(model).filter(|((_, place), _)| {
+            extension.input_in_packet().is_none_or(|at| at == usize::from(place.data.offset))
+        });
+        let Some(((meta, _), model)) = sound else {
             cx.page.add(InferCounter::Damaged as usize, 1);
-            cx.table.of(&head).set_fate(Fate { kind: FateKind::Dropped, reason: DropReason::Damaged.code() });
-            live.stuck.push_back(head);
-            return live.hand_on().map(|()| true);
+            return live.drop_head(cx, head, DropReason::Damaged).map(|()| true);
         };
-        if !live.expectation.in_time(start, live.flying.len(), meta.deadline_ns) {
+        let ahead = model.holds() / model.max_batch;
+        if !model.expectation.in_time(now_ns, ahead, meta.deadline_ns) {
             cx.page.add(InferCounter::Late as usize, 1);
-            if start < meta.deadline_ns {
-                live.expectation.refused();
+            if now_ns < meta.deadline_ns {
+                model.expectation.refused();
             }
-            cx.table.of(&head).set_fate(Fate { kind: FateKind::Dropped, reason: DropReason::Deadline.code() });
-            live.stuck.push_back(head);
-            return live.hand_on().map(|()| true);
+            return live.drop_head(cx, head, DropReason::Deadline).map(|()| true);
         }
-        live.suspect = alone(&head);
-        if live.suspect {
+        if killed_somebody(cx, &head) {
+            live.suspect = true;
             cx.page.add(InferCounter::Suspects as usize, 1);
-            cx.page.note(start, Event::Suspect, head.index());
+            cx.page.note(now_ns, Event::Suspect, head.index());
         }
-        cx.begin(&head);
-        extension.set_moment(Moment::InferStart, start);
-        cx.page.wait.record(start.saturating_sub(extension.moment(Moment::PreprocessEnd)));
-        let ticket = Ticket(head.index().into());
-        let areas = cx.arena.inference(&mut head, in_packet);
-        let submitted = match areas {
-            Some((input, output)) => match (input.get(..self.input_bytes), output.get_mut(..self.output_bytes)) {
-                (Some(input), Some(output)) => self.engine.submit(ticket, input, output).map_err(|e| e.to_string()),
-                _ => Err("the slot is smaller than the model's tensors".to_owned()),
-            },
-            None => Err("the frame came without a tensor".to_owned()),
-        };
-        match submitted {
-            Ok(_) => live.flying.push(Flying { head, submitted_ns: start, arrival_ns: meta.arrival_ns }),
-            Err(error) => {
-                live.suspect = false;
-                fail(cx, &head, &error);
-                live.stuck.push_back(head);
-                live.hand_on()?;
+        extension.set_moment(Moment::InferStart, now_ns);
+        cx.page.wait.record(now_ns.saturating_sub(extension.moment(Moment::PreprocessEnd)));
+        let in_packet = extension.input_in_packet().map(|at| (at, model.input_bytes));
+        let (arrival_ns, deadline_ns) = (meta.arrival_ns, meta.deadline_ns);
+        model.waiting.push(Frame { head, in_packet, arrival_ns, deadline_ns, since_ns: now_ns });
+        // Of frames that are done again, one may be what killed a predecessor: in company nobody could say which.
+        model.is_urgent |= is_again;
+        Ok(true)
+    }
+
+    /// Submits what waits and must not wait longer: for `company`, there is nobody to wait for. Returns how many frames went.
+    fn submit_due(&mut self, cx: &Context, company: bool) -> Result<usize, Stop> {
+        let Some(live) = &mut self.live else { return Ok(0) };
+        let mut submitted = 0;
+        for model in &mut self.models {
+            if model.waiting.is_empty() {
+                continue;
+            }
+            let is_due = model.is_due(now_ns(), self.max_wait_ns);
+            // Whoever is in the ring already is company that costs no waiting.
+            if model.is_urgent || model.is_full() || is_due && (!company || self.max_wait_ns > 0) {
+                submitted += model.submit(cx, &mut self.batch, &mut live.stuck);
             }
         }
-        Ok(true)
+        if !live.stuck.is_empty() {
+            live.suspect = false;
+            live.hand_on()?;
+        }
+        Ok(submitted)
     }
 }
 
+/// A predecessor died of this frame, perhaps.
+fn killed_somebody(cx: &Context, head: &Held) -> bool {
+    cx.table.of(head).attempts.load(Ordering::Relaxed) > 0
+}
+
 /// The engine could not do it; the frame is not lost but dropped, with a status.
-fn fail(cx: &Context, head: &Held, error: &str) {
+pub(crate) fn fail(cx: &Context, head: &Held, error: &str) {
     cx.page.add(InferCounter::Errors as usize, 1);
     tracing::error!("inference failed: {error}");
     cx.table.of(head).set_fate(Fate { kind: FateKind::Dropped, reason: DropReason::Other.code() });
 }
 
 impl Live {
-    fn next(&mut self, cx: &Context) -> Result<Option<Held>, Stop> {
+    /// The next head, and whether it is one that is done again.
+    fn next(&mut self, cx: &Context) -> Result<Option<(Held, bool)>, Stop> {
         if let Some(head) = self.again.pop_front() {
-            return Ok(Some(head));
+            return Ok(Some((head, true)));
         }
         for _ in 0..self.inlets.len() {
             self.next_inlet = (self.next_inlet + 1) % self.inlets.len();
             if let Some(head) = self.inlets[self.next_inlet].pop_one(cx)? {
-                return Ok(Some(head));
+                return Ok(Some((head, false)));
             }
         }
         Ok(None)
+    }
+
+    /// Whether a head waits to be taken.
+    fn has_more(&self) -> bool {
+        !self.again.is_empty() || self.inlets.iter().any(|inlet| !inlet.is_empty())
+    }
+
+    fn drop_head(&mut self, cx: &Context, head: Held, reason: DropReason) -> Result<(), Stop> {
+        cx.table.of(&head).set_fate(Fate { kind: FateKind::Dropped, reason: reason.code() });
+        self.stuck.push_back(head);
+        self.hand_on()
     }
 
     /// Pushes finished heads to tx, in order.
@@ -225,11 +219,13 @@ impl Stage for Infer {
             next_inlet: 0,
             forward: cx.outlet(RingKind::Forward),
             again: VecDeque::with_capacity(cx.table.len() as usize),
-            flying: Vec::with_capacity(self.max_in_flight),
             stuck: VecDeque::with_capacity(cx.table.len() as usize),
             suspect: false,
-            expectation: Expectation::new(cx.page.counter(InferCounter::ExpectedNs as usize)),
         };
+        if let [only] = &mut self.models[..] {
+            // What a predecessor knew; of several networks it would be the slowest one's time.
+            only.expectation = Expectation::new(cx.page.counter(InferCounter::ExpectedNs as usize));
+        }
         cx.page.counters[InferCounter::WarmUpNs as usize].store(self.warm_up_ns, Ordering::Relaxed);
         let mut recovery = cx.recovery();
         while let Some(head) = recovery.pop()? {
@@ -243,11 +239,14 @@ impl Stage for Infer {
     fn poll(&mut self, cx: &mut Context) -> Result<usize, Stop> {
         let mut done = self.collect(cx)?;
         for _ in 0..BURST {
-            if !self.submit(cx)? {
+            if !self.take(cx)? {
                 break;
             }
-            // A synchronous engine is done by now: its frame goes on before the next one begins.
-            done += 1 + self.collect(cx)?;
+            done += 1;
+            let company = self.live.as_ref().is_some_and(Live::has_more);
+            self.submit_due(cx, company)?;
+            // A synchronous engine is done by now: its frames go on before the next one begins.
+            done += self.collect(cx)?;
             if let Some(live) = &mut self.live {
                 live.forward.flush(cx);
             }
@@ -255,13 +254,15 @@ impl Stage for Infer {
             cx.page.held_buffers.store(self.holds().0, Ordering::Relaxed);
             cx.page.heartbeat_ns.store(now_ns(), Ordering::Relaxed);
         }
+        done += self.submit_due(cx, false)?;
+        done += self.collect(cx)?;
         if let Some(live) = &mut self.live {
             live.forward.flush(cx);
         }
         Ok(done)
     }
 
-    /// Exactly what [`Self::submit`] and [`Live::hand_on`] ask: more would keep this stage spinning while tx is behind, and less
+    /// Exactly what [`Self::take`] and [`Live::hand_on`] ask: more would keep this stage spinning while tx is behind, and less
     /// would let it sleep through the doorbell that tx rang between the last poll and this look.
     fn has_input(&self, cx: &Context) -> bool {
         let Some(live) = &self.live else { return false };
@@ -271,30 +272,35 @@ impl Stage for Infer {
         if !live.stuck.is_empty() {
             return true;
         }
-        if live.suspect || live.flying.len() >= self.max_in_flight {
+        if live.suspect || !self.models.iter().all(Model::has_room) {
             return false;
         }
         match live.again.front() {
-            Some(head) => live.flying.is_empty() || cx.table.of(head).attempts.load(Ordering::Relaxed) == 0,
+            Some(head) => !killed_somebody(cx, head) || self.models.iter().all(|model| model.holds() == 0),
             None => live.inlets.iter().any(|i| !i.is_empty()),
         }
     }
 
     fn timer_ns(&self, _: &Context) -> Option<u64> {
-        (self.engine.in_flight() > 0).then(|| now_ns() + ASK_NS)
+        let asks = self.models.iter().any(|model| model.engine.in_flight() > 0).then(|| now_ns() + ASK_NS);
+        let due = self.models.iter().filter_map(|model| model.due_ns(self.max_wait_ns));
+        asks.into_iter().chain(due).min()
     }
 
     fn drain(&mut self, cx: &mut Context) -> Result<bool, Stop> {
+        self.models.iter_mut().for_each(|model| model.is_urgent = true);
+        self.submit_due(cx, false)?;
         self.collect(cx)?;
         let Some(live) = &mut self.live else { return Ok(true) };
         live.forward.flush(cx);
-        Ok(live.flying.is_empty())
+        Ok(self.models.iter().all(|model| model.holds() == 0))
     }
 
     fn reload(&mut self, _: &Pipeline) {}
 
     fn holds(&self) -> (u64, u64) {
-        let held = self.live.as_ref().map_or(0, |l| l.again.len() + l.flying.len() + l.stuck.len());
-        (held as u64, 0)
+        let held = self.live.as_ref().map_or(0, |live| live.again.len() + live.stuck.len());
+        let loaded: usize = self.models.iter().map(Model::holds).sum();
+        ((held + loaded) as u64, 0)
     }
 }

@@ -52,7 +52,7 @@ impl Rig {
         held.release();
         world.descriptor(HEAD).set_role(arena::descriptor::Role::Head);
         world.attach_slot(HEAD, 0, me);
-        world.arena.extensions()[HEAD as usize].set_input_in_packet(in_packet);
+        world.arena.extensions()[HEAD as usize].set_input(in_packet, 0);
         world.push(table.take(HEAD, me).unwrap(), self.preprocess);
         spoil(world);
         self.stage.poll(&mut self.cx).expect("no stop, no poison");

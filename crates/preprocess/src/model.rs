@@ -1,17 +1,71 @@
-//! What the configured model wants: a picture of some size, or just numbers.
+//! What the configured models want: a picture of some size, or just numbers.
 
 use crate::image::{Color, Layout, Limits, PixelFormat, Preprocessor, Resize, TensorSpec};
 use ::stage::Stop;
-use config::Pipeline;
+use config::{DType, Network, Pipeline, StreamId};
 use wire::Encoding;
 
-/// The input that this pipeline's model takes.
+/// The input that a model takes.
 #[derive(Debug)]
 pub(crate) struct Input {
-    /// Bytes of the tensor.
+    /// Bytes of all its tensors.
     pub(crate) bytes: usize,
+    /// It is one tensor of f32, or several.
+    pub(crate) is_f32: bool,
     /// Makes it from pictures; `None` if the model's input is no picture.
     pub(crate) image: Option<Preprocessor>,
+}
+
+/// The inputs of all models, and which stream goes to which.
+#[derive(Debug)]
+pub(crate) struct Inputs {
+    pub(crate) models: Vec<Input>,
+    route: Route,
+}
+
+/// Which model each stream's frames go through.
+#[derive(Debug)]
+struct Route {
+    default: u16,
+    /// Streams with an entry of their own, in the order of their numbers.
+    streams: Vec<(u32, u16)>,
+}
+
+impl Route {
+    fn new(pipeline: &Pipeline) -> Self {
+        // Names were checked with the configuration.
+        let number = |stream: &config::Stream| pipeline.model_number(&stream.model).unwrap_or(0) as u16;
+        let entry = |stream: &config::Stream| match stream.id {
+            StreamId::Id(id) => Some((id, number(stream))),
+            StreamId::Default => None,
+        };
+        Self { default: number(&pipeline.default_stream), streams: pipeline.streams.iter().filter_map(entry).collect() }
+    }
+}
+
+impl Inputs {
+    pub(crate) fn new(pipeline: &Pipeline) -> Result<Self, Stop> {
+        if pipeline.networks.is_empty() {
+            return Err(Stop::Configuration("the supervisor did not say what the model takes".into()));
+        }
+        let models = pipeline.networks.iter().map(|network| Input::new(pipeline, network)).collect::<Result<_, _>>()?;
+        Ok(Self { models, route: Route::new(pipeline) })
+    }
+
+    /// The model that frames of `stream` go through.
+    #[inline]
+    pub(crate) fn of(&self, stream: u32) -> u16 {
+        let route = &self.route;
+        match route.streams.binary_search_by_key(&stream, |(id, _)| *id) {
+            Ok(at) => route.streams[at].1,
+            Err(_) => route.default,
+        }
+    }
+
+    /// Takes over which stream goes where.
+    pub(crate) fn reload(&mut self, pipeline: &Pipeline) {
+        self.route = Route::new(pipeline);
+    }
 }
 
 /// (channels, height, width, layout) if `shape` is a picture's.
@@ -29,26 +83,31 @@ fn picture(shape: &[u64], wanted: config::Layout) -> Option<(u64, u32, u32, Layo
 }
 
 impl Input {
-    pub(crate) fn new(pipeline: &Pipeline) -> Result<Self, Stop> {
-        let bad = |text: String| Stop::Configuration(text);
-        let model =
-            pipeline.model.as_ref().ok_or_else(|| bad("the supervisor did not say what the model takes".into()))?;
-        let shape = &model.input_shape;
-        let bytes = shape.iter().product::<u64>() as usize * size_of::<f32>();
-        let Some((channels, height, width, layout)) = picture(shape, pipeline.preprocess.layout) else {
-            return Ok(Self { bytes, image: None });
+    fn new(pipeline: &Pipeline, network: &Network) -> Result<Self, Stop> {
+        let (model, facts) = (&network.model, &network.facts);
+        let bad = |text: String| Stop::Configuration(format!("model {}: {text}", model.name));
+        let bytes = facts.input_bytes as usize;
+        let is_f32 = facts.inputs.iter().all(|input| input.dtype == DType::F32);
+        let shape = match &facts.inputs[..] {
+            [only] if is_f32 => picture(&only.shape, model.picture.layout),
+            _ => None,
         };
-        let p = &pipeline.preprocess;
+        let Some((channels, height, width, layout)) = shape else {
+            return Ok(Self { bytes, is_f32, image: None });
+        };
+        let p = &model.picture;
         let color = match p.color {
-            config::Color::Rgb => Color::Rgb,
+            config::Color::Auto if channels == 1 => Color::Gray,
+            config::Color::Rgb | config::Color::Auto => Color::Rgb,
             config::Color::Bgr => Color::Bgr,
             config::Color::Gray => Color::Gray,
         };
         let have = if color == Color::Gray { 1 } else { 3 };
         if have != channels {
             let write = if channels == 1 { "\"gray\"" } else { "\"rgb\" or \"bgr\"" };
+            let shape = &facts.inputs[0].shape;
             return Err(bad(format!(
-                "[preprocess] color gives {have} channels, the model takes {channels} ({shape:?}); write color = {write}"
+                "color gives {have} channels, the model takes {channels} ({shape:?}); write color = {write}, or \"auto\""
             )));
         }
         let resize = match p.resize {
@@ -57,12 +116,12 @@ impl Input {
         };
         let spec = TensorSpec { height, width, layout, color, resize, scale: p.scale, mean: p.mean, std: p.std };
         let limits = Limits {
-            source_width: p.max_width,
-            source_height: p.max_height,
+            source_width: pipeline.preprocess.max_width,
+            source_height: pipeline.preprocess.max_height,
             jpeg_bytes: pipeline.limits.max_frame_bytes,
         };
-        let image = Preprocessor::new(spec, limits).map_err(|e| bad(format!("[preprocess] {e}")))?;
-        Ok(Self { bytes, image: Some(image) })
+        let image = Preprocessor::new(spec, limits).map_err(|e| bad(e.to_string()))?;
+        Ok(Self { bytes, is_f32, image: Some(image) })
     }
 }
 
@@ -75,7 +134,7 @@ pub(crate) fn pixel_format(encoding: Encoding) -> PixelFormat {
         Encoding::Gray8 => PixelFormat::Gray8,
         Encoding::Nv12 => PixelFormat::Nv12,
         Encoding::Yuyv => PixelFormat::Yuyv,
-        Encoding::TensorF32 => PixelFormat::TensorF32,
+        Encoding::TensorF32 | Encoding::TensorRaw => PixelFormat::TensorF32,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::gather::{Made, Refusal, copy, gather, reason_of};
 use crate::image::{Geometry, Source};
-use crate::model::{Input, pixel_format};
+use crate::model::{Inputs, pixel_format};
 use ::stage::{Context, Inlets, Outlet, Spread, Stage, Stop, recycle};
 use arena::Held;
 use arena::counters::PreCounter;
@@ -26,7 +26,7 @@ const BURST: usize = 8;
 /// preprocess.
 #[derive(Debug)]
 pub struct Preprocess {
-    input: Input,
+    inputs: Inputs,
     segments: Vec<&'static [u8]>,
     spread: config::Spread,
     live: Option<Live>,
@@ -49,15 +49,15 @@ struct Live {
 impl Preprocess {
     /// Allocates everything; touches no shared memory.
     pub fn prepare(pipeline: &Pipeline, attached: &Attached) -> Result<Self, Stop> {
-        let input = Input::new(pipeline)?;
+        let inputs = Inputs::new(pipeline)?;
         let room = attached.arena.geometry().slot_input_bytes;
-        if input.bytes as u64 > room {
+        if let Some(input) = inputs.models.iter().find(|input| input.bytes as u64 > room) {
             let text =
-                format!("the model takes {} bytes, the arena's slots have {room}; restart the pipeline", input.bytes);
+                format!("a model takes {} bytes, the arena's slots have {room}; restart the pipeline", input.bytes);
             return Err(Stop::Configuration(text));
         }
         let segments = Vec::with_capacity(attached.arena.geometry().buffers as usize);
-        Ok(Self { input, segments, spread: pipeline.preprocess.spread, live: None })
+        Ok(Self { inputs, segments, spread: pipeline.preprocess.spread, live: None })
     }
 
     /// One frame. True if a head was finished or refused.
@@ -101,7 +101,8 @@ impl Preprocess {
             return Ok(());
         };
         extension.set_moment(Moment::PreprocessStart, start);
-        let made = self.make(cx, &meta, place, &mut head, &mut slot);
+        let model = self.inputs.of(meta.stream);
+        let made = self.make(cx, &meta, place, model, (&mut head, &mut slot));
         let Some(live) = &mut self.live else { return Ok(()) };
         match made {
             Err(Refusal::Bad(reason)) => {
@@ -116,7 +117,7 @@ impl Preprocess {
             }
             Ok(made) => {
                 count(cx, &made);
-                extension.set_input_in_packet(if let Made::InPlace(at) = made { Some(at) } else { None });
+                extension.set_input(if let Made::InPlace(at) = made { Some(at) } else { None }, model);
                 cx.table.attach_slot(&head, slot);
                 let end = now_ns();
                 extension.set_moment(Moment::PreprocessEnd, end);
@@ -128,18 +129,23 @@ impl Preprocess {
         }
     }
 
-    /// The tensor, in place or into the slot.
+    /// The tensor of `model`, in place or into the slot.
     fn make(
         &mut self,
         cx: &Context,
         meta: &FrameMeta,
         place: Place,
-        head: &mut Held,
-        slot: &mut Held,
+        model: u16,
+        (head, slot): (&mut Held, &mut Held),
     ) -> Result<Made, Refusal> {
         let encoding = Encoding::from_u8(meta.encoding).ok_or(BadRequestReason::UnsupportedEncoding)?;
-        if encoding == Encoding::TensorF32 {
-            if meta.total_len as usize != self.input.bytes {
+        let input = self.inputs.models.get_mut(usize::from(model)).ok_or(Refusal::Damaged)?;
+        let is_tensor = matches!(encoding, Encoding::TensorF32 | Encoding::TensorRaw);
+        if is_tensor {
+            if encoding == Encoding::TensorF32 && !input.is_f32 {
+                return Err(BadRequestReason::UnsupportedEncoding.into());
+            }
+            if meta.total_len as usize != input.bytes {
                 return Err(BadRequestReason::WrongSize.into());
             }
             if place.count == 1 && u64::from(place.data.offset).is_multiple_of(TENSOR_ALIGN) {
@@ -147,11 +153,11 @@ impl Preprocess {
             }
         }
         let area = cx.arena.slot_input_mut(slot);
-        let tensor = area.get_mut(..self.input.bytes).ok_or(BadRequestReason::WrongSize)?;
+        let tensor = area.get_mut(..input.bytes).ok_or(BadRequestReason::WrongSize)?;
         let mut parts = recycle(std::mem::take(&mut self.segments));
         let gathered = gather(cx, head, place, &mut parts);
-        let made = gathered.and_then(|()| match (&mut self.input.image, encoding) {
-            (_, Encoding::TensorF32) => copy(&parts, tensor),
+        let made = gathered.and_then(|()| match (&mut input.image, encoding) {
+            _ if is_tensor => copy(&parts, tensor),
             (None, _) => Err(BadRequestReason::UnsupportedEncoding.into()),
             (Some(image), _) => {
                 let tensor = <[f32]>::mut_from_bytes(tensor).map_err(|_| BadRequestReason::WrongSize)?;
@@ -297,7 +303,9 @@ impl Stage for Preprocess {
         Ok(true)
     }
 
-    fn reload(&mut self, _: &Pipeline) {}
+    fn reload(&mut self, pipeline: &Pipeline) {
+        self.inputs.reload(pipeline);
+    }
 
     fn holds(&self) -> (u64, u64) {
         let Some(live) = &self.live else { return (0, 0) };

@@ -99,7 +99,7 @@ pub(crate) fn question(pipeline: &Pipeline, question: &'static str, limit: Durat
     let said = answer.stderr.trim();
     let said =
         if said.is_empty() { format!("flumeway-infer {question} failed without a message") } else { said.to_owned() };
-    Err(StartError::Model(said))
+    Err(StartError::Model { number: 0, said })
 }
 
 fn beginning(answer: &Answer) -> String {

@@ -1,8 +1,8 @@
 //! `engine = "auto"`: which engine runs the model here. flumeway-infer measures, and the choice is remembered by model and machine.
 
-use crate::ask::question;
+use crate::ask::{describe, question};
 use crate::error::StartError;
-use config::{Engine, Pipeline};
+use config::{Engine, ModelFacts, Pipeline};
 use serde_json::{Map, Value, json};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,31 @@ pub struct Choice {
     /// `{"chosen":..,"reference":..,"tolerance":..,"candidates":[{"engine":..,"p50_us":..,"disagreement":..,"reason":..}]}`, as
     /// flumeway-infer answered.
     pub table: Value,
+}
+
+/// Settles every network's engine, and asks what each takes and gives; in the order of [`Pipeline::all_models`].
+///
+/// # Errors
+/// As [`choose_engine`] and [`describe`].
+pub fn settle_models(pipeline: &mut Pipeline) -> Result<(Vec<Option<Choice>>, Vec<ModelFacts>), StartError> {
+    let (mut choices, mut facts) = (Vec::new(), Vec::new());
+    for (number, model) in pipeline.all_models().iter().enumerate() {
+        let mut only = pipeline.with_only(number);
+        let of_this = |error| match error {
+            StartError::Model { said, .. } => StartError::Model { number, said },
+            other => other,
+        };
+        let choice = choose_engine(&only).map_err(of_this)?;
+        if let Some(choice) = &choice {
+            pipeline.set_engine(number, choice.engine);
+            only.infer.engine = choice.engine;
+            let how = if choice.remembered { "remembered" } else { "measured" };
+            choice.lines().iter().for_each(|line| tracing::info!(model = model.name, how, "engine {line}"));
+        }
+        facts.push(describe(&only).map_err(of_this)?);
+        choices.push(choice);
+    }
+    Ok((choices, facts))
 }
 
 /// Settles `engine = "auto"`: takes the remembered choice, or measures and remembers. `None` if the configuration names an engine.

@@ -10,8 +10,13 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] config::ConfigError),
     /// The engine refuses the model.
-    #[error("{0}")]
-    Model(String),
+    #[error("{said}")]
+    Model {
+        /// Which network: its place in [`config::Pipeline::all_models`].
+        number: usize,
+        /// The engine's words.
+        said: String,
+    },
     /// The description of the model is unusable.
     #[error(transparent)]
     Describe(#[from] config::DescribeError),
@@ -119,7 +124,7 @@ impl StartError {
     /// Exit code of a command that ends with this: 2 usage or configuration, 3 environment.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Model(_) | Self::Arena(arena::ArenaError::Geometry(_)) => 2,
+            Self::Config(_) | Self::Model { .. } | Self::Arena(arena::ArenaError::Geometry(_)) => 2,
             _ => 3,
         }
     }

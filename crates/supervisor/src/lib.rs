@@ -66,7 +66,7 @@ mod testing;
 mod watch;
 
 pub use ask::{check_layouts, describe};
-pub use choice::{Choice, choose_engine, engines, measure_engines};
+pub use choice::{Choice, choose_engine, engines, measure_engines, settle_models};
 pub use dpdk::DeviceError;
 pub use error::{RunError, StartError};
 pub use ingress::{Examined, examine};

@@ -56,12 +56,14 @@ impl Supervisor {
         let changes = config::diff(&self.source, new);
         let source = merge(&self.source, new).map_err(|e| e.to_string())?;
         let mut resolved = source.clone();
-        resolved.resolve(&self.topology, &self.model).map_err(|e| e.to_string())?;
+        for (number, network) in self.pipeline.networks.iter().enumerate() {
+            resolved.set_engine(number, network.model.engine);
+        }
+        resolved.resolve(&self.topology, &self.facts).map_err(|e| e.to_string())?;
         // What the machine decided at the start stays decided.
         (resolved.ingress.driver, resolved.ingress.listen) =
             (self.pipeline.ingress.driver, self.pipeline.ingress.listen);
         resolved.device.clone_from(&self.pipeline.device);
-        resolved.infer.engine = self.pipeline.infer.engine;
         let filtered = access_list(&resolved) != access_list(&self.pipeline);
         if filtered {
             // The filter first: were it refused, nothing would have changed.

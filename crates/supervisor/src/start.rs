@@ -1,7 +1,7 @@
 //! Starting a pipeline.
 
-use crate::ask::{check_layouts, describe};
-use crate::choice::{Choice, choose_engine};
+use crate::ask::check_layouts;
+use crate::choice::{Choice, settle_models};
 use crate::control::Control;
 use crate::death::{OomWatch, oom_kills};
 use crate::error::StartError;
@@ -36,9 +36,10 @@ pub struct Supervisor {
     /// The same with every `auto` resolved: what the stages run with.
     pub(crate) pipeline: Pipeline,
     pub(crate) topology: Topology,
-    pub(crate) model: ModelFacts,
-    /// How the engine was chosen, if it was.
-    pub(crate) choice: Option<Choice>,
+    /// What each network takes and gives.
+    pub(crate) facts: Vec<ModelFacts>,
+    /// How each network's engine was chosen, if it was.
+    pub(crate) choices: Vec<Option<Choice>>,
     pub(crate) generation: u64,
     pub(crate) reloaded_ns: u64,
     /// When the kernel was last asked for next hops.
@@ -76,14 +77,8 @@ impl Supervisor {
         check_layouts(&pipeline.supervisor.bin_dir)?;
         let source = pipeline.clone();
         let mut pipeline = pipeline;
-        let choice = choose_engine(&pipeline)?;
-        if let Some(choice) = &choice {
-            pipeline.infer.engine = choice.engine;
-            let how = if choice.remembered { "remembered" } else { "measured" };
-            choice.lines().iter().for_each(|line| tracing::info!(how, "engine {line}"));
-        }
-        let model = describe(&pipeline)?;
-        pipeline.resolve(&topology, &model)?;
+        let (choices, facts) = settle_models(&mut pipeline)?;
+        pipeline.resolve(&topology, &facts)?;
         // Before the arena: a second supervisor of the same name must not take memory from the first.
         let control = Control::open(&pipeline.supervisor.control_socket)?;
         let signals = options.signals.then(spawn::watch_termination).transpose();
@@ -107,8 +102,8 @@ impl Supervisor {
             source,
             pipeline,
             topology,
-            model,
-            choice,
+            facts,
+            choices,
             generation: 0,
             reloaded_ns: 0,
             neighbours_asked_ns: 0,

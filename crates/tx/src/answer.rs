@@ -4,9 +4,9 @@ use crate::post::{
     BoxForm, BoxUnit, ClassesConfig, DetectionsConfig, PostConfig, PostProcessor, PostResult, ScoreActivation,
 };
 use ::stage::{Stop, recycle};
-use config::{Pipeline, PostKind};
+use config::{DType, Network, Pipeline, PostKind, TensorFacts};
 use std::ops::Range;
-use wire::{ClassEntry, Detection, ResultInfo, TensorShape, write_classes, write_detections};
+use wire::{ClassEntry, Detection, ElementType, ResultInfo, TensorShape, write_classes, write_detections};
 use zerocopy::FromBytes;
 
 /// Longest label in a reply: with 32 classes it still fits into one packet buffer.
@@ -21,26 +21,42 @@ pub(crate) enum Body {
     Output(usize),
 }
 
-/// Post-processing for the configured model.
+/// Post-processing for every network of the pipeline.
 #[derive(Debug)]
 pub(crate) struct Answers {
+    models: Vec<ModelAnswers>,
+}
+
+/// Post-processing for one network.
+#[derive(Debug)]
+struct ModelAnswers {
     post: PostProcessor,
-    outputs: Vec<Range<usize>>,
+    outputs: Vec<Output>,
     scratch: Vec<&'static [f32]>,
     labels: Vec<String>,
     tensor: ResultInfo,
     tensor_bytes: usize,
 }
 
-fn config_of(pipeline: &Pipeline) -> PostConfig {
-    let p = &pipeline.post;
-    match p.kind {
+/// One output in the slot's output area.
+#[derive(Debug)]
+struct Output {
+    range: Range<usize>,
+    dtype: DType,
+    /// Its elements as f32, if it has another element type.
+    numbers: Vec<f32>,
+}
+
+fn config_of(network: &Network) -> Result<PostConfig, Stop> {
+    let p = &network.model.post;
+    Ok(match p.kind {
+        PostKind::Auto => return Err(Stop::Configuration("[post] kind = \"auto\" was not settled".to_owned())),
         PostKind::Classes => {
             PostConfig::Classes(ClassesConfig { output: 0, softmax: p.softmax, top_k: p.top_k as usize })
         }
         PostKind::Tensor => PostConfig::Tensor,
         PostKind::Detections => {
-            let (width, height) = match pipeline.model.as_ref().map(|m| &m.input_shape[..]) {
+            let (width, height) = match network.facts.inputs.first().map(|input| &input.shape[..]) {
                 Some(&[_, 1 | 3, h, w] | &[_, h, w, 1 | 3]) => (w as u32, h as u32),
                 _ => (1, 1),
             };
@@ -66,46 +82,58 @@ fn config_of(pipeline: &Pipeline) -> PostConfig {
                 max_detections: p.max_detections as usize,
             })
         }
-    }
+    })
 }
 
 impl Answers {
     pub(crate) fn new(pipeline: &Pipeline) -> Result<Self, Stop> {
-        let bad = |text: String| Stop::Configuration(text);
-        let model =
-            pipeline.model.as_ref().ok_or_else(|| bad("the supervisor did not say what the model gives".into()))?;
-        let shapes: Vec<Vec<usize>> =
-            model.output_shapes.iter().map(|s| s.iter().map(|d| *d as usize).collect()).collect();
-        let post = PostProcessor::new(&config_of(pipeline), &shapes).map_err(|e| bad(format!("[post] {e}")))?;
+        if pipeline.networks.is_empty() {
+            return Err(Stop::Configuration("the supervisor did not say what the model gives".into()));
+        }
+        Ok(Self { models: pipeline.networks.iter().map(ModelAnswers::new).collect::<Result<_, _>>()? })
+    }
+
+    /// The result of one frame that went through network `model`. Short ones are written to `room`.
+    pub(crate) fn answer(&mut self, model: usize, area: &[u8], room: &mut [u8]) -> Option<(ResultInfo, Body)> {
+        self.models.get_mut(model)?.answer(area, room)
+    }
+}
+
+impl ModelAnswers {
+    fn new(network: &Network) -> Result<Self, Stop> {
+        let bad = |text: String| Stop::Configuration(format!("model {}: {text}", network.model.name));
+        let facts = &network.facts.outputs;
+        let sides = |output: &TensorFacts| output.shape.iter().map(|side| *side as usize).collect();
+        let shapes: Vec<Vec<usize>> = facts.iter().map(sides).collect();
+        let post = PostProcessor::new(&config_of(network)?, &shapes).map_err(|e| bad(format!("[post] {e}")))?;
         let mut at = 0_usize;
         let mut outputs = Vec::new();
-        for shape in &shapes {
+        for output in facts {
             at = at.next_multiple_of(arena::layout::TENSOR_ALIGN as usize);
-            let len = shape.iter().product::<usize>() * size_of::<f32>();
-            outputs.push(at..at + len);
+            let len = output.bytes() as usize;
+            let elements = if output.dtype == DType::F32 { 0 } else { len / output.dtype.bytes() as usize };
+            outputs.push(Output { range: at..at + len, dtype: output.dtype, numbers: vec![0.0; elements] });
             at += len;
         }
-        // One output keeps its shape; several go out as one flat area, laid out as `--describe` says.
-        let dims: Vec<u32> = match &shapes[..] {
-            [one] => one.iter().map(|d| *d as u32).collect(),
-            _ => vec![(at / size_of::<f32>()) as u32],
-        };
-        let tensor = TensorShape::f32(&dims).map_err(|e| bad(format!("the model's output cannot be a reply: {e}")));
-        let tensor = match (tensor, pipeline.post.kind) {
+        let tensor = tensor_of(facts, at).map_err(|e| bad(format!("the model's output cannot be a reply: {e}")));
+        let tensor = match (tensor, network.model.post.kind) {
             (Ok(shape), _) => ResultInfo::Tensor(shape),
             (Err(stop), PostKind::Tensor) => return Err(stop),
             (Err(_), _) => ResultInfo::None,
         };
-        let labels =
-            pipeline.post.label_names.iter().map(|l| l[..l.floor_char_boundary(LABEL_MAX)].to_owned()).collect();
+        let names = &network.model.post.label_names;
+        let labels = names.iter().map(|l| l[..l.floor_char_boundary(LABEL_MAX)].to_owned()).collect();
         Ok(Self { post, scratch: Vec::with_capacity(outputs.len()), outputs, labels, tensor, tensor_bytes: at })
     }
 
     /// The result of one frame. Short ones are written to `room`.
-    pub(crate) fn answer(&mut self, area: &[u8], room: &mut [u8]) -> Option<(ResultInfo, Body)> {
+    fn answer(&mut self, area: &[u8], room: &mut [u8]) -> Option<(ResultInfo, Body)> {
+        for output in &mut self.outputs {
+            output.convert(area)?;
+        }
         let mut outputs = recycle(std::mem::take(&mut self.scratch));
-        for range in &self.outputs {
-            outputs.push(<[f32]>::ref_from_bytes(area.get(range.clone())?).ok()?);
+        for output in &self.outputs {
+            outputs.push(output.as_f32(area)?);
         }
         let labels = &self.labels;
         let answer = match self.post.run(&outputs) {
@@ -133,5 +161,108 @@ impl Answers {
         };
         self.scratch = recycle(outputs);
         answer
+    }
+}
+
+/// One output keeps its type and shape. Several go out as one flat area, laid out as `--describe` says: as f32 if all of them are, else as bytes.
+fn tensor_of(outputs: &[TensorFacts], area_bytes: usize) -> Result<TensorShape, wire::BuildError> {
+    let element = |dtype: DType| match dtype {
+        DType::F32 => ElementType::F32,
+        DType::F16 => ElementType::F16,
+        DType::U8 => ElementType::U8,
+        DType::I8 => ElementType::I8,
+    };
+    match outputs {
+        [one] => {
+            let dims: Vec<u32> = one.shape.iter().map(|d| *d as u32).collect();
+            TensorShape::new(element(one.dtype), &dims)
+        }
+        several if several.iter().all(|output| output.dtype == DType::F32) => {
+            TensorShape::f32(&[(area_bytes / size_of::<f32>()) as u32])
+        }
+        _ => TensorShape::new(ElementType::U8, &[area_bytes as u32]),
+    }
+}
+
+impl Output {
+    /// Brings elements of other types into the form that post-processing reads.
+    fn convert(&mut self, area: &[u8]) -> Option<()> {
+        let bytes = area.get(self.range.clone())?;
+        match self.dtype {
+            DType::F32 => {}
+            DType::F16 => {
+                let halves = bytes.chunks_exact(2).map(|b| half::f16::from_ne_bytes([b[0], b[1]]).to_f32());
+                self.numbers.iter_mut().zip(halves).for_each(|(to, from)| *to = from);
+            }
+            DType::U8 => self.numbers.iter_mut().zip(bytes).for_each(|(to, from)| *to = f32::from(*from)),
+            DType::I8 => {
+                self.numbers.iter_mut().zip(bytes).for_each(|(to, from)| *to = f32::from(from.cast_signed()));
+            }
+        }
+        Some(())
+    }
+
+    fn as_f32<'a>(&'a self, area: &'a [u8]) -> Option<&'a [f32]> {
+        if self.dtype == DType::F32 {
+            <[f32]>::ref_from_bytes(area.get(self.range.clone())?).ok()
+        } else {
+            Some(&self.numbers)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use config::{Engine, ModelFacts};
+
+    fn network(outputs: Vec<TensorFacts>, kind: PostKind) -> Network {
+        let mut model = Pipeline::default_with(Engine::Null).default_model();
+        model.post.kind = kind;
+        model.post.softmax = false;
+        let inputs = vec![TensorFacts::f32([1, 3, 8, 8])];
+        Network { model, facts: ModelFacts { input_bytes: 768, output_bytes: 64, inputs, outputs } }
+    }
+
+    fn best(dtype: DType, bytes: &[u8]) -> (u32, f32) {
+        let output = TensorFacts { dtype, shape: vec![1, 3] };
+        let mut answers = ModelAnswers::new(&network(vec![output], PostKind::Classes)).unwrap();
+        let mut room = [0; 512];
+        let (info, Body::Inline(len)) = answers.answer(bytes, &mut room).unwrap() else { panic!("a short answer") };
+        let wire::ResultView::Classes(mut classes) = info.view(&room[..len]).unwrap() else { panic!("classes") };
+        let first = classes.next().unwrap();
+        (first.class, first.score)
+    }
+
+    #[test]
+    fn scores_of_every_element_type_are_numbers() {
+        let floats: Vec<u8> = [0.5_f32, -1.0, 0.25].iter().flat_map(|n| n.to_ne_bytes()).collect();
+        // A slot's output area is aligned; this copy is too.
+        let mut aligned = [0.0_f32; 3];
+        zerocopy::IntoBytes::as_mut_bytes(&mut aligned).copy_from_slice(&floats);
+        assert_eq!(best(DType::F32, zerocopy::IntoBytes::as_bytes(&aligned)), (0, 0.5));
+        let halves: Vec<u8> = [0.5, 2.0, -3.0].iter().flat_map(|n| half::f16::from_f32(*n).to_ne_bytes()).collect();
+        assert_eq!(best(DType::F16, &halves), (1, 2.0));
+        assert_eq!(best(DType::U8, &[1, 2, 200]), (2, 200.0));
+        assert_eq!(best(DType::I8, &[1, 2, 200]), (1, 2.0));
+    }
+
+    #[test]
+    fn a_tensor_keeps_its_element_type() {
+        let of = |outputs: &[TensorFacts], bytes| tensor_of(outputs, bytes).unwrap();
+        let int8 = TensorFacts { dtype: DType::I8, shape: vec![1, 7] };
+        assert_eq!(of(std::slice::from_ref(&int8), 7), TensorShape::new(ElementType::I8, &[1, 7]).unwrap());
+        let float = TensorFacts::f32([1, 2]);
+        assert_eq!(of(&[float.clone(), float.clone()], 72), TensorShape::f32(&[18]).unwrap());
+        assert_eq!(of(&[float, int8], 71), TensorShape::new(ElementType::U8, &[71]).unwrap());
+    }
+
+    #[test]
+    fn an_unknown_model_has_no_answer() {
+        let mut pipeline = Pipeline::default_with(Engine::Null);
+        assert!(Answers::new(&pipeline).is_err());
+        pipeline.set_networks(&[network(vec![TensorFacts::f32([1, 3])], PostKind::Classes).facts]);
+        let mut answers = Answers::new(&pipeline).unwrap();
+        assert!(answers.answer(1, &[0; 64], &mut [0; 512]).is_none());
     }
 }

@@ -109,8 +109,9 @@ impl Reply {
         let answered = Fate { kind: FateKind::Answered, reason: 0 };
         let (mut fate, mut info, mut body) = (known.unwrap_or(answered), ResultInfo::None, Body::Inline(0));
         if known.is_none() && meta.reply_to.get().is_some() {
+            let model = cx.arena.extensions()[head.index() as usize].model();
             let areas = cx.arena.reply_areas(&mut head);
-            let result = areas.and_then(|(buffer, area)| answers.answer(area, buffer.get_mut(room.clone())?));
+            let result = areas.and_then(|(buffer, area)| answers.answer(model, area, buffer.get_mut(room.clone())?));
             match result {
                 Some((i, b)) => (info, body) = (i, b),
                 None => fate = Fate { kind: FateKind::Dropped, reason: DropReason::Other.code() },

@@ -17,12 +17,15 @@ named_codes! {
         Yuyv = 6 => "yuyv",
         /// Little-endian IEEE 754 binary32 values in the layout of the model's input; width and height are not read.
         TensorF32 = 7 => "tensor_f32",
+        /// The model's input as it lies in memory: all inputs in the model's order and in their own element types, little-endian, each from a
+        /// multiple of 64 bytes on; width and height are not read.
+        TensorRaw = 8 => "tensor_raw",
     }
 }
 
 impl Encoding {
     /// Length in bytes of a frame of `width` x `height` pixels. `None` where the sides do not fix the length
-    /// ([`Encoding::Jpeg`], [`Encoding::TensorF32`]) and where they are impossible: zero, or odd where pixels share chroma.
+    /// ([`Encoding::Jpeg`] and tensors) and where they are impossible: zero, or odd where pixels share chroma.
     pub const fn expected_len(self, width: u16, height: u16) -> Option<usize> {
         let (w, h) = (width as usize, height as usize);
         if w == 0 || h == 0 {
@@ -33,13 +36,13 @@ impl Encoding {
             Self::Gray8 => Some(w * h),
             Self::Nv12 if w % 2 == 0 && h % 2 == 0 => Some(w * h / 2 * 3),
             Self::Yuyv if w % 2 == 0 => Some(w * h * 2),
-            Self::Jpeg | Self::TensorF32 | Self::Nv12 | Self::Yuyv => None,
+            Self::Jpeg | Self::TensorF32 | Self::TensorRaw | Self::Nv12 | Self::Yuyv => None,
         }
     }
 
     /// Whether width and height fix the frame's length.
     pub const fn is_raw(self) -> bool {
-        !matches!(self, Self::Jpeg | Self::TensorF32)
+        !matches!(self, Self::Jpeg | Self::TensorF32 | Self::TensorRaw)
     }
 }
 

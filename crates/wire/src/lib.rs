@@ -70,7 +70,7 @@ pub use reply::{Reply, ReplyHeader, StageTimes};
 pub use request::{Request, RequestHeader};
 pub use result::{ResultInfo, ResultView};
 pub use status::{BadRequestReason, DropReason, Status};
-pub use tensor::{TensorShape, TensorView};
+pub use tensor::{ElementType, TensorShape, TensorView};
 
 /// First four bytes of every datagram, "FLWY".
 pub const MAGIC: [u8; 4] = *b"FLWY";

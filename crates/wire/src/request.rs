@@ -83,7 +83,7 @@ impl RequestHeader {
         let Self { encoding, width, height, .. } = *self;
         let total_len = self.fragment.total_len;
         let expected = match encoding {
-            Encoding::Jpeg => return Ok(()),
+            Encoding::Jpeg | Encoding::TensorRaw => return Ok(()),
             Encoding::TensorF32 => (total_len as u64).next_multiple_of(4),
             _ => match encoding.expected_len(width, height) {
                 Some(expected) => expected as u64,

@@ -98,7 +98,7 @@ impl Picture {
                     [self.luma(x, y), u, self.luma(x + 1, y), v]
                 })
                 .collect(),
-            Encoding::TensorF32 => panic!("a photograph is no tensor"),
+            Encoding::TensorF32 | Encoding::TensorRaw => panic!("a photograph is no tensor"),
         };
         assert_eq!(Some(bytes.len()), encoding.expected_len(w as u16, h as u16), "{encoding} {w}x{h}");
         Encoded { encoding, width: w as u16, height: h as u16, bytes }

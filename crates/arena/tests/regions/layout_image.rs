@@ -132,7 +132,7 @@ fn frame(arena: &Arena) {
     for (moment, ns) in [(Moment::Admitted, 0x11), (Moment::PreprocessEnd, 0x22), (Moment::InferEnd, 0x33)] {
         arena.extensions()[7].set_moment(moment, ns);
     }
-    arena.extensions()[7].set_input_in_packet(Some(448));
+    arena.extensions()[7].set_input(Some(448), 0);
     arena.extensions()[7].set_output_bytes(0x44);
     held.release();
 }

@@ -17,6 +17,9 @@ fn add_model() -> TempFile {
 #[test]
 fn test_engines_conform() {
     conformance::run(|| load("null", None, &small()).unwrap());
+    conformance::run(|| load("null", None, &EngineOptions { max_batch: 4, ..small() }).unwrap());
+    let batches = EngineOptions { max_batch: 3, delay_us: 200, asynchronous: true, ..small() };
+    conformance::run(|| load("delay", None, &batches).unwrap());
     conformance::run(|| load("delay", None, &EngineOptions { delay_us: 200, ..small() }).unwrap());
     conformance::run(|| load("delay", None, &EngineOptions { delay_us: 200, busy: true, ..small() }).unwrap());
     conformance::run(|| load("delay", None, &EngineOptions { delay_us: 200, asynchronous: true, ..small() }).unwrap());

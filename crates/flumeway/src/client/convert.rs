@@ -67,7 +67,7 @@ impl RgbImage {
                 .collect(),
             Encoding::Nv12 => image.nv12(),
             Encoding::Yuyv => image.yuyv(),
-            Encoding::Jpeg | Encoding::TensorF32 => return None,
+            Encoding::Jpeg | Encoding::TensorF32 | Encoding::TensorRaw => return None,
         };
         Some((image.width, image.height, bytes))
     }

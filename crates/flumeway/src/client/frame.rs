@@ -84,7 +84,7 @@ fn load_file(path: &Path, encoding: Encoding) -> Result<Frame, FrameError> {
         Encoding::TensorF32 if bytes.is_empty() || !bytes.len().is_multiple_of(4) => {
             return Err(FrameError::NoTensor { path: path.to_owned(), bytes: bytes.len() });
         }
-        Encoding::TensorF32 => (0, 0, bytes),
+        Encoding::TensorF32 | Encoding::TensorRaw => (0, 0, bytes),
         Encoding::Jpeg => {
             let (width, height) =
                 jpeg_size(&bytes).map_err(|reason| FrameError::NoJpeg { path: path.to_owned(), reason })?;

@@ -40,16 +40,13 @@ pub(crate) fn execute(args: &Args) -> Result<ExitStatus, Failure> {
     Ok(if plan.can_start() && ingress.can_start() { ExitStatus::Success } else { ExitStatus::Environment })
 }
 
-/// The network's shapes; if there is no executable to ask, none, and why.
-fn model_facts(pipeline: &mut Pipeline) -> Result<(ModelFacts, Option<String>), Failure> {
-    let choice = supervisor::choose_engine(pipeline).map(|choice| {
-        if let Some(choice) = choice {
-            pipeline.infer.engine = choice.engine;
+/// The networks' shapes; if there is no executable to ask, none, and why.
+fn model_facts(pipeline: &mut Pipeline) -> Result<(Vec<ModelFacts>, Option<String>), Failure> {
+    match supervisor::settle_models(pipeline) {
+        Ok((_, facts)) => Ok((facts, None)),
+        Err(error @ StartError::Binary { .. }) => {
+            Ok((vec![ModelFacts::default(); pipeline.all_models().len()], Some(error.to_string())))
         }
-    });
-    match choice.and_then(|()| supervisor::describe(pipeline)) {
-        Ok(model) => Ok((model, None)),
-        Err(error @ StartError::Binary { .. }) => Ok((ModelFacts::default(), Some(error.to_string()))),
         Err(error) => Err(not_started(pipeline, error)),
     }
 }
@@ -58,9 +55,10 @@ fn model_facts(pipeline: &mut Pipeline) -> Result<(ModelFacts, Option<String>), 
 pub(super) fn not_started(pipeline: &Pipeline, error: StartError) -> Failure {
     match error {
         // The file was readable when the configuration was read, so the engine's word is about what is in it.
-        StartError::Model(said) => {
+        StartError::Model { number, said } => {
             let remedy = "name a network that the engine can run";
-            pipeline.error_at("infer.model", &format!(": {said}"), remedy).into()
+            let key = if number == 0 { "infer.model".to_owned() } else { format!("model.{number}.file") };
+            pipeline.error_at(&key, &format!(": {said}"), remedy).into()
         }
         error => error.into(),
     }

@@ -145,8 +145,8 @@ mod tests {
         let roadside = Roadside::load(&folder).unwrap();
         let pipeline = configuration(&roadside, Path::new("/tmp/flumeway-demo-test")).unwrap();
         assert_eq!(pipeline.ingress.listen, "127.0.0.1:0".parse().unwrap());
-        assert_eq!((pipeline.preprocess.mean, pipeline.preprocess.std), ([0.5; 3], [0.5; 3]));
-        assert!((pipeline.preprocess.scale - 1.0 / 255.0).abs() < 1e-9);
+        assert_eq!((pipeline.preprocess.picture.mean, pipeline.preprocess.picture.std), ([0.5; 3], [0.5; 3]));
+        assert!((pipeline.preprocess.picture.scale - 1.0 / 255.0).abs() < 1e-9);
         assert_eq!(pipeline.post.label_names.len(), 5);
         assert!(pipeline.supervisor.control_socket.starts_with("/tmp/flumeway-demo-test"));
     }

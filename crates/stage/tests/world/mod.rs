@@ -12,7 +12,7 @@ use arena::record::Place;
 use arena::region::{HugePages, Region};
 use arena::topology::{RX, RingKind, TX};
 use arena::{Arena, Geometry, Held, Instance, Me, OwnerId, StageKind};
-use config::{Engine, ModelFacts, Pipeline};
+use config::{Engine, ModelFacts, Pipeline, TensorFacts};
 use stage::Context;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -39,12 +39,13 @@ pub fn pipeline() -> Pipeline {
     pipeline.infer.null_output_elements = ELEMENTS as u32;
     pipeline.post.kind = config::PostKind::Tensor;
     let bytes = 4 * ELEMENTS as u64;
-    pipeline.model = Some(ModelFacts {
+    let tensors = vec![TensorFacts::f32(shape)];
+    pipeline.set_networks(&[ModelFacts {
         input_bytes: bytes,
         output_bytes: bytes,
-        input_shape: shape.clone(),
-        output_shapes: vec![shape],
-    });
+        inputs: tensors.clone(),
+        outputs: tensors,
+    }]);
     pipeline
 }
 

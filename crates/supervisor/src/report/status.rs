@@ -51,14 +51,24 @@ pub fn status_json(supervisor: &mut Supervisor) -> Value {
                 "inputs": regions.inputs.len, "outputs": regions.outputs.len,
             },
         },
-        "engine": {
-            "name": supervisor.pipeline.infer.engine,
-            "chosen_from": supervisor.choice.as_ref().map(|choice| &choice.table["candidates"]),
-            "remembered": supervisor.choice.as_ref().map(|choice| choice.remembered),
-        },
+        "models": models(supervisor),
         "config_generation": supervisor.generation,
         "repairs": { "carried_out": supervisor.repairs.total, "words_restored": supervisor.patrol.restored },
     }))
+}
+
+fn models(supervisor: &Supervisor) -> Vec<Value> {
+    let networks = supervisor.pipeline.networks.iter().zip(&supervisor.choices);
+    let model = networks.map(|(network, choice)| {
+        json!({
+            "name": network.model.name,
+            "file": network.model.file,
+            "engine": network.model.engine,
+            "chosen_from": choice.as_ref().map(|choice| &choice.table["candidates"]),
+            "remembered": choice.as_ref().map(|choice| choice.remembered),
+        })
+    });
+    model.collect()
 }
 
 fn stage(arena: &Arena, unit: &Unit, now_ns: u64) -> Option<Value> {
