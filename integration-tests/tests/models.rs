@@ -3,6 +3,8 @@
 
 #[path = "models/picture.rs"]
 mod picture;
+#[path = "models/swap.rs"]
+mod swap;
 
 use integration_tests::client::{Answer, Client};
 use integration_tests::pipeline::Pipeline;

@@ -106,6 +106,14 @@ counters! {
         Damaged = "damaged",
         /// Times that the engine was given frames, one or a batch.
         Submits = "submits",
+        /// Frames that a shadow got too.
+        ShadowFrames = "shadow_frames",
+        /// Of those, answers that differed from the network's by more than the tolerance.
+        ShadowDiffers = "shadow_differs",
+        /// Of those, answers whose best element of the first output was another.
+        ShadowOtherBest = "shadow_other_best",
+        /// Frames that a shadow could not compute.
+        ShadowErrors = "shadow_errors",
     }
 }
 

@@ -105,6 +105,9 @@ pub struct ModelFacts {
     pub inputs: Vec<TensorFacts>,
     /// Its outputs.
     pub outputs: Vec<TensorFacts>,
+    /// SHA-256 of its file, in lower-case hexadecimal; empty without a file.
+    #[serde(default)]
+    pub sha256: String,
 }
 
 /// A description of a network that is not in the agreed form.
@@ -113,6 +116,11 @@ pub struct ModelFacts {
 pub struct DescribeError(pub &'static str);
 
 impl ModelFacts {
+    /// Whether a network with these tensors can take the other's place: frames on their way fit both.
+    pub fn same_tensors(&self, other: &Self) -> bool {
+        self.inputs == other.inputs && self.outputs == other.outputs
+    }
+
     /// Reads the JSON object that `flumeway-infer --describe` prints.
     pub fn from_describe(description: &Value) -> Result<Self, DescribeError> {
         let bytes = |key: &'static str| {
@@ -132,6 +140,7 @@ impl ModelFacts {
             output_bytes: bytes("output_bytes")?,
             inputs: tensors("inputs")?,
             outputs: tensors("outputs")?,
+            sha256: description.get("sha256").and_then(Value::as_str).unwrap_or_default().to_owned(),
         })
     }
 }

@@ -53,7 +53,7 @@ pub use general::{Cores, General, PinnedCores, Profile, Wait};
 pub use ingress::{Driver, Ingress, Limits, MAX_DATAGRAM_BYTES, REQUEST_HEADER_BYTES};
 pub use mac_key::MacKey;
 pub use memory::{Arena, BUFFER_STRIDE_BYTES, Hugepages, Rings};
-pub use model::{DEFAULT_MODEL, MAX_MODELS, Model, Network};
+pub use model::{DEFAULT_MODEL, MAX_MODELS, Model, Network, Shadow};
 pub use pipeline::{Pipeline, known_keys};
 pub use plan::{
     FrameCost, Level, Note, Plan, Process, REGION_ALIGN_BYTES, ReceiveBuffer, Region, plan, resolve_slots, slot_bytes,

@@ -48,6 +48,22 @@ pub struct Network {
     pub facts: ModelFacts,
 }
 
+/// A network that is tried beside one that answers; `flumeway ctl model shadow` puts it there, and no key of a file does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shadow {
+    /// Place of the network that answers, in [`crate::Pipeline::networks`].
+    pub number: usize,
+    /// The other network's file.
+    pub file: PathBuf,
+    /// What its file must be, as [`Model::sha256`].
+    pub sha256: String,
+    /// What runs it.
+    pub engine: Engine,
+    /// How many of a hundred frames it gets too.
+    pub percent: u32,
+}
+
 /// The keys that a manifest has, and that `[[model]]` can override.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Manifest {

@@ -14,7 +14,7 @@ use crate::files;
 use crate::general::{General, Profile};
 use crate::ingress::{Driver, Ingress, Limits};
 use crate::memory::{Arena, Rings};
-use crate::model::{DEFAULT_MODEL, MAX_MODELS, Manifest, Model, Network, check_sha256};
+use crate::model::{DEFAULT_MODEL, MAX_MODELS, Manifest, Model, Network, Shadow, check_sha256};
 use crate::post::Post;
 use crate::reader::Document;
 use crate::replay::Replay;
@@ -64,6 +64,9 @@ pub struct Pipeline {
     pub supervisor: Supervisor,
     /// `[[model]]`: the networks besides the default one.
     pub models: Vec<Model>,
+    /// Networks that are tried beside those that answer.
+    #[serde(default)]
+    pub shadows: Vec<Shadow>,
     /// All networks, the default one first; [`Self::resolve`] fills them in, and no key of the file does.
     #[serde(default)]
     pub networks: Vec<Network>,
@@ -138,6 +141,7 @@ impl Pipeline {
             streams: Vec::new(),
             supervisor: Supervisor::defaults(&general.name, Path::new("")),
             models: Vec::new(),
+            shadows: Vec::new(),
             networks: Vec::new(),
             device: None,
             origin: Origin::default(),
@@ -275,10 +279,27 @@ impl Pipeline {
             only.post = model.post;
         }
         only.models.clear();
+        only.shadows.clear();
         only.networks.clear();
         only.streams.clear();
         DEFAULT_MODEL.clone_into(&mut only.default_stream.model);
         only
+    }
+
+    /// Puts another file in the place of network `number`'s.
+    pub fn set_file(&mut self, number: usize, file: &Path, sha256: &str) {
+        match number.checked_sub(1) {
+            None => {
+                self.infer.model = Some(file.to_owned());
+                sha256.clone_into(&mut self.infer.sha256);
+            }
+            Some(n) => {
+                if let Some(model) = self.models.get_mut(n) {
+                    model.file = Some(file.to_owned());
+                    sha256.clone_into(&mut model.sha256);
+                }
+            }
+        }
     }
 
     /// Puts `engine` in the place of network `number`'s.
@@ -362,6 +383,7 @@ impl Pipeline {
             default_stream: Stream::defaults(),
             streams: Vec::new(),
             supervisor: document.section("supervisor", |section| Supervisor::read(section, &name, base_dir))?,
+            shadows: Vec::new(),
             networks: Vec::new(),
             device: None,
             origin: Origin::default(),

@@ -180,7 +180,7 @@ fn half_of_the_buffers_is_left_to_frames_in_flight() {
 fn the_plan_shows_ports_and_the_hugepages_of_the_library() {
     use config::{MachineFacts, ModelFacts, TensorFacts, plan};
     let (inputs, outputs) = (vec![TensorFacts::f32([256])], vec![TensorFacts::f32([16])]);
-    let model = [ModelFacts { input_bytes: 1024, output_bytes: 64, inputs, outputs }];
+    let model = [ModelFacts { input_bytes: 1024, output_bytes: 64, inputs, outputs, ..ModelFacts::default() }];
     let machine = |hugepages_free_2m| MachineFacts {
         cpus: vec![0, 1],
         hugepages_free_2m,

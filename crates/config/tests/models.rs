@@ -100,12 +100,14 @@ fn slots_fit_the_largest_and_autos_are_settled_for_each() {
         output_bytes: 40,
         inputs: vec![TensorFacts::f32([1, 1, 28, 28])],
         outputs: vec![TensorFacts::f32([1, 10])],
+        sha256: String::new(),
     };
     let faces = ModelFacts {
         input_bytes: 921_600,
         output_bytes: 106_112,
         inputs: vec![TensorFacts::f32([1, 3, 240, 320])],
         outputs: vec![TensorFacts::f32([1, 4420, 4]), TensorFacts::f32([1, 4420, 2])],
+        sha256: String::new(),
     };
     let facts = [gray, faces];
     let topology = config::Topology::new(&pipeline, &[0, 1]).unwrap();

@@ -16,6 +16,7 @@ fn model() -> [ModelFacts; 1] {
         output_bytes: 4000,
         inputs: vec![TensorFacts::f32([1, 3, 224, 224])],
         outputs: vec![TensorFacts::f32([1, 1000])],
+        sha256: String::new(),
     }]
 }
 

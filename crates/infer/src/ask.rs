@@ -51,8 +51,13 @@ fn read() -> Result<(Pipeline, Vec<u8>), String> {
 fn describe(pipeline: &Pipeline) -> Result<Vec<u8>, String> {
     verify(pipeline)?;
     let infer = &pipeline.infer;
-    let description = engines::describe_model_json(infer.model.as_deref(), name(infer.engine), &options(pipeline));
-    description.map(|json| line(&json.to_string())).map_err(|e| e.to_string())
+    let file = infer.model.as_deref();
+    let description = engines::describe_model_json(file, name(infer.engine), &options(pipeline));
+    let mut description = description.map_err(|e| e.to_string())?;
+    if let Some(file) = file {
+        description["sha256"] = engines::model_sha256(file).map_err(|e| e.to_string())?.into();
+    }
+    Ok(line(&description.to_string()))
 }
 
 fn engines(json: &[u8]) -> Vec<u8> {

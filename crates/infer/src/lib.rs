@@ -6,6 +6,7 @@ mod choose;
 mod expect;
 mod model;
 mod options;
+mod shadow;
 mod stage;
 
 pub use ask::answer;

@@ -2,6 +2,7 @@
 
 use crate::expect::Expectation;
 use crate::options::{name, options, verify};
+use crate::shadow::Shadow;
 use crate::stage::fail;
 use ::stage::{Context, Stop};
 use arena::counters::InferCounter;
@@ -26,6 +27,8 @@ pub(crate) struct Model {
     pub(crate) expectation: Expectation,
     /// What waits must go at once.
     pub(crate) is_urgent: bool,
+    /// A network that is tried beside this one.
+    pub(crate) shadow: Option<Shadow>,
     /// Frames that wait for company, oldest first.
     pub(crate) waiting: Vec<Frame>,
     /// Frames in the engine.
@@ -72,7 +75,10 @@ impl Model {
         // A full batch must fit, whatever else is in the engine.
         let max_in_flight = (pipeline.infer.max_in_flight as usize).clamp(1, engine.describe().in_flight_max.max(1));
         let max_in_flight = max_in_flight.max(max_batch);
+        let wanted = pipeline.shadows.iter().find(|shadow| shadow.number == number);
+        let shadow = wanted.map(|wanted| Shadow::load(pipeline, wanted, engine.specs())).transpose()?;
         Ok(Self {
+            shadow,
             engine,
             input_bytes,
             output_bytes,
@@ -168,7 +174,7 @@ impl Model {
     }
 
     /// Notes times and sizes of a frame that is done.
-    pub(crate) fn note_success(&mut self, cx: &Context, frame: &Frame) {
+    pub(crate) fn note_success(&mut self, cx: &Context, frame: &mut Frame) {
         let end_ns = now_ns();
         let extension = &cx.arena.extensions()[frame.head.index() as usize];
         extension.set_moment(Moment::InferEnd, end_ns);
@@ -177,6 +183,11 @@ impl Model {
         cx.page.add(InferCounter::Frames as usize, 1);
         cx.page.work.record(end_ns - frame.since_ns);
         cx.page.since_arrival.record(end_ns.saturating_sub(frame.arrival_ns));
+        if let Some(shadow) = &mut self.shadow
+            && let Some((input, answer)) = areas(cx, frame, (self.input_bytes, self.output_bytes))
+        {
+            shadow.keep(input, answer);
+        }
     }
 }
 

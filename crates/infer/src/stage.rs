@@ -68,11 +68,11 @@ impl Infer {
                     tracing::error!("the engine handed back a ticket that is not out: {:?}", finished.ticket);
                     continue;
                 };
-                let frame = model.flying.swap_remove(at);
+                let mut frame = model.flying.swap_remove(at);
                 done += 1;
                 live.suspect = false;
                 match finished.result {
-                    Ok(()) => model.note_success(cx, &frame),
+                    Ok(()) => model.note_success(cx, &mut frame),
                     Err(error) => fail(cx, &frame.head, &error.to_string()),
                 }
                 live.stuck.push_back(frame.head);
@@ -250,6 +250,8 @@ impl Stage for Infer {
             if let Some(live) = &mut self.live {
                 live.forward.flush(cx);
             }
+            // Answers go first.
+            self.models.iter_mut().filter_map(|model| model.shadow.as_mut()).for_each(|shadow| shadow.run(cx));
             // Each inference counts as a turn: alive, and holding so much.
             cx.page.held_buffers.store(self.holds().0, Ordering::Relaxed);
             cx.page.heartbeat_ns.store(now_ns(), Ordering::Relaxed);
@@ -259,6 +261,7 @@ impl Stage for Infer {
         if let Some(live) = &mut self.live {
             live.forward.flush(cx);
         }
+        self.models.iter_mut().filter_map(|model| model.shadow.as_mut()).for_each(|shadow| shadow.run(cx));
         Ok(done)
     }
 

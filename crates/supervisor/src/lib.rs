@@ -45,6 +45,7 @@ mod error;
 mod holdings;
 mod ingress;
 mod instance;
+mod models;
 mod neighbours;
 mod options;
 mod orders;

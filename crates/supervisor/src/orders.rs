@@ -1,6 +1,7 @@
 //! Orders that take time: their answers are given when they are done, and the loop goes on meanwhile.
 
 use crate::instance::{AfterDrain, Phase};
+use crate::models::ModelOrder;
 use crate::policy::RestartPolicy;
 use crate::report::{error, ok};
 use crate::start::Supervisor;
@@ -22,6 +23,8 @@ pub(crate) enum Wait {
     },
     /// A new incarnation of each of these units, one after the other.
     Restarted(Restart),
+    /// A network in another's place, or beside it.
+    Model(Box<ModelOrder>),
     /// The end; answered by the last act of the run loop.
     Stopped,
 }
@@ -55,6 +58,7 @@ impl Supervisor {
             let answer = match &mut order.wait {
                 Wait::Drained { deadline_ns } => self.drain_answer(*deadline_ns, now_ns),
                 Wait::Restarted(restart) => self.advance_restart(restart, now_ns),
+                Wait::Model(order) => self.advance_model(order, now_ns),
                 Wait::Stopped => None,
             };
             match answer {
@@ -76,7 +80,7 @@ impl Supervisor {
         }
     }
 
-    fn advance_restart(&mut self, restart: &mut Restart, now_ns: u64) -> Option<Value> {
+    pub(crate) fn advance_restart(&mut self, restart: &mut Restart, now_ns: u64) -> Option<Value> {
         if self.mode.will_stop() {
             return Some(error("the pipeline stops", false));
         }

@@ -39,6 +39,7 @@ impl Supervisor {
                     return self.defer(client, Wait::Restarted(restart));
                 }
             },
+            Request::Model { name, action } => return self.order_model(client, &name, action, now_ns),
             Request::Drain | Request::Resume if self.mode.will_stop() => error("the pipeline stops", false),
             Request::Drain => {
                 if self.mode != Mode::Drained {

@@ -7,6 +7,7 @@ use crate::death::{OomWatch, oom_kills};
 use crate::error::StartError;
 use crate::holdings::Holdings;
 use crate::instance::Unit;
+use crate::models::Version;
 use crate::options::{Options, StopHandle};
 use crate::orders::Order;
 use crate::patrol::Patrol;
@@ -19,6 +20,7 @@ use arena::reclaim::Marks;
 use arena::{Arena, Instance, OwnerId, StageKind, now_ns};
 use config::{InstanceKind, MachineFacts, ModelFacts, Pipeline, Topology};
 use rustix::event::EventfdFlags;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -40,6 +42,10 @@ pub struct Supervisor {
     pub(crate) facts: Vec<ModelFacts>,
     /// How each network's engine was chosen, if it was.
     pub(crate) choices: Vec<Option<Choice>>,
+    /// What each network was before it was replaced.
+    pub(crate) previous: HashMap<usize, Version>,
+    /// What [`Supervisor::shadow_counts`] said when the present shadow began.
+    pub(crate) shadow_base: [u64; 4],
     pub(crate) generation: u64,
     pub(crate) reloaded_ns: u64,
     /// When the kernel was last asked for next hops.
@@ -104,6 +110,8 @@ impl Supervisor {
             topology,
             facts,
             choices,
+            previous: HashMap::new(),
+            shadow_base: [0; 4],
             generation: 0,
             reloaded_ns: 0,
             neighbours_asked_ns: 0,

@@ -2,6 +2,7 @@
 
 use crate::death::{Cause, OurKill, oom_kills};
 use crate::instance::{AfterDrain, Phase, Unit};
+use crate::orders::Wait;
 use crate::policy::Decision;
 use crate::start::Supervisor;
 use crate::stop::Mode;
@@ -231,6 +232,9 @@ impl Supervisor {
                 // Its death, or those that it waits for, are readable pidfds.
                 Phase::Active | Phase::Repairing { .. } | Phase::Parked { .. } | Phase::Stopped => due,
             });
+        }
+        if self.orders.iter().any(|order| matches!(order.wait, Wait::Model(_))) {
+            due = due.min(now_ns + 2 * SOON_NS);
         }
         if self.records.pending(now_ns.saturating_sub(RECOVERY_WATCH_NS)) || self.mode.is_waiting() {
             due = due.min(now_ns + SOON_NS);

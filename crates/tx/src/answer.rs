@@ -221,7 +221,10 @@ mod tests {
         model.post.kind = kind;
         model.post.softmax = false;
         let inputs = vec![TensorFacts::f32([1, 3, 8, 8])];
-        Network { model, facts: ModelFacts { input_bytes: 768, output_bytes: 64, inputs, outputs } }
+        Network {
+            model,
+            facts: ModelFacts { input_bytes: 768, output_bytes: 64, inputs, outputs, sha256: String::new() },
+        }
     }
 
     fn best(dtype: DType, bytes: &[u8]) -> (u32, f32) {

@@ -28,6 +28,8 @@ Examples:
   flumeway ctl kill preprocess.0 --signal KILL
   flumeway ctl reload pipeline.toml     streams, policies and deadlines, without a gap
   flumeway ctl acl reload pipeline.toml     its [[ingress.acl]] alone, without a gap
+  flumeway ctl model load default net-2.onnx     another network, between two frames
+  flumeway ctl model rollback default
   flumeway ctl --name camera-7 stop
 
 A stage is named as in `status` (infer.0), or by its kind (infer), which means all of that kind.";
@@ -86,6 +88,9 @@ enum Order {
     /// The access list: its rules and their hits, or another list
     #[command(subcommand)]
     Acl(AclOrder),
+    /// The networks: what runs, and another one in its place
+    #[command(subcommand)]
+    Model(ModelOrder),
     /// Stop a stage at a named point of its protocol (for builds that have kill points)
     Killpoint {
         /// As in `status`
@@ -106,6 +111,41 @@ enum AclOrder {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum ModelOrder {
+    /// Each network with its file, engine and checksum, and what is tried beside it
+    List,
+    /// Load another file beside the running network, check it, and switch between two frames
+    Load {
+        /// As in `list`; `default` is the one of [infer]
+        name: String,
+        /// The network's file, with the same tensors
+        file: PathBuf,
+        /// The checksum that the file must have
+        #[arg(long, value_name = "HEX")]
+        sha256: Option<String>,
+    },
+    /// Put the file before the last load in place again
+    Rollback {
+        /// As in `list`
+        name: String,
+    },
+    /// Try another file on a share of the frames and count how often its answers differ; nobody is answered by it
+    Shadow {
+        /// As in `list`
+        name: String,
+        /// The network's file, with the same tensors
+        #[arg(required_unless_present = "off", conflicts_with = "off")]
+        file: Option<PathBuf>,
+        /// Of a hundred frames, how many it gets too
+        #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+        percent: u32,
+        /// Try nothing any more
+        #[arg(long)]
+        off: bool,
+    },
+}
+
 pub(crate) fn execute(args: &Args) -> Result<ExitStatus, Failure> {
     let (request, timeout) = request(&args.order)?;
     let path = args.socket.clone().unwrap_or_else(|| config::default_control_socket(&args.name));
@@ -120,7 +160,9 @@ pub(crate) fn execute(args: &Args) -> Result<ExitStatus, Failure> {
 
 fn request(order: &Order) -> Result<(Value, Duration), Failure> {
     Ok(match order {
-        Order::Status | Order::Acl(AclOrder::Show) => (json!({"command": "status"}), PROMPT),
+        Order::Status | Order::Acl(AclOrder::Show) | Order::Model(ModelOrder::List) => {
+            (json!({"command": "status"}), PROMPT)
+        }
         Order::Ledger => (json!({"command": "ledger"}), PROMPT),
         Order::Audit => (json!({"command": "audit"}), PROMPT),
         Order::Recoveries => (json!({"command": "recoveries"}), PROMPT),
@@ -134,17 +176,39 @@ fn request(order: &Order) -> Result<(Value, Duration), Failure> {
             let config = config.as_deref().map(readable).transpose()?;
             (json!({"command": "acl-reload", "config": config}), PROMPT)
         }
+        Order::Model(order) => model_request(order)?,
         Order::Killpoint { stage, point } => (json!({"command": "killpoint", "stage": stage, "point": point}), PROMPT),
     })
+}
+
+fn model_request(order: &ModelOrder) -> Result<(Value, Duration), Failure> {
+    let request = match order {
+        ModelOrder::List => json!({"command": "status"}),
+        ModelOrder::Load { name, file, sha256 } => {
+            json!({"command": "model-load", "name": name, "file": absolute(file)?, "sha256": sha256})
+        }
+        ModelOrder::Rollback { name } => json!({"command": "model-rollback", "name": name}),
+        ModelOrder::Shadow { name, file: Some(file), percent, .. } => {
+            json!({"command": "model-shadow", "name": name, "file": absolute(file)?, "percent": percent})
+        }
+        ModelOrder::Shadow { name, file: None, .. } => json!({"command": "model-unshadow", "name": name}),
+    };
+    Ok((request, DONE))
+}
+
+/// The absolute path of a file that can be read.
+fn absolute(file: &Path) -> Result<String, Failure> {
+    std::fs::File::open(file).map_err(|error| Failure::usage(format!("{} cannot be read: {error}", file.display())))?;
+    let path = std::path::absolute(file).map_err(Failure::usage)?;
+    let text = path.to_str().map(str::to_owned);
+    text.ok_or_else(|| Failure::usage(format!("{} is not UTF-8; rename the file", path.display())))
 }
 
 /// The absolute path of a configuration that can be read. Read here first: mistakes are shown with their line, and the
 /// supervisor is not bothered with them.
 fn readable(config: &Path) -> Result<String, Failure> {
     config::Pipeline::load(config)?;
-    let path = std::path::absolute(config).map_err(Failure::usage)?;
-    let text = path.to_str().map(str::to_owned);
-    text.ok_or_else(|| Failure::usage(format!("{} is not UTF-8; rename the file", path.display())))
+    absolute(config)
 }
 
 fn text(order: &Order, answer: &Value) -> String {
@@ -155,6 +219,12 @@ fn text(order: &Order, answer: &Value) -> String {
         Order::Recoveries => ctl_text::recoveries(answer),
         Order::Reload { .. } | Order::Acl(AclOrder::Reload { .. }) => ctl_text::reload(answer),
         Order::Acl(AclOrder::Show) => ctl_text::access_list(&answer["ingress"]),
+        Order::Model(ModelOrder::List) => ctl_text::models(answer),
+        Order::Model(ModelOrder::Load { .. } | ModelOrder::Rollback { .. }) => ctl_text::model(answer),
+        Order::Model(ModelOrder::Shadow { name, off: true, .. }) => format!("nothing shadows {name} any more"),
+        Order::Model(ModelOrder::Shadow { name, percent, .. }) => {
+            format!("{percent} % of the frames of {name} go through the shadow too; `flumeway ctl model list` compares")
+        }
         Order::Restart { stage } => format!("{stage} restarted"),
         Order::Kill { stage, signal } => format!("signal {signal} sent to {stage}"),
         Order::Drain => "drained: every frame is finished, none are taken; `flumeway ctl resume` goes on".to_owned(),

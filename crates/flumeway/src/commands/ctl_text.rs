@@ -70,6 +70,49 @@ fn ingress(answer: &Value) -> String {
     lines.join("\n")
 }
 
+/// The networks, and what is tried beside them.
+pub(crate) fn models(answer: &Value) -> String {
+    let row = |model: &Value| {
+        let digest: String = cell(&model["sha256"]).chars().take(12).collect();
+        let digest = if digest.is_empty() { "-".to_owned() } else { digest };
+        let shadow = &model["shadow"];
+        let compared = if shadow.is_null() {
+            "-".to_owned()
+        } else {
+            format!(
+                "{} ({} %): {} frames, {} differ, {} with another best, {} failed",
+                cell(&shadow["file"]),
+                cell(&shadow["percent"]),
+                cell(&shadow["frames"]),
+                cell(&shadow["differs"]),
+                cell(&shadow["other_best"]),
+                cell(&shadow["errors"])
+            )
+        };
+        vec![
+            cell(&model["name"]),
+            cell(&model["engine"]),
+            cell(&model["file"]),
+            digest,
+            cell(&model["previous"]),
+            compared,
+        ]
+    };
+    let rows: Vec<Vec<String>> = list(&answer["models"]).iter().map(row).collect();
+    table(&["model", "engine", "file", "sha256", "before", "shadow"], &rows)
+}
+
+/// What runs now.
+pub(crate) fn model(answer: &Value) -> String {
+    format!(
+        "{} runs {} on {}, after {} ms; no frame was lost",
+        cell(&answer["model"]),
+        cell(&answer["file"]),
+        cell(&answer["engine"]),
+        cell(&answer["took_ms"])
+    )
+}
+
 /// Rules with their hits.
 pub(crate) fn access_list(answer: &Value) -> String {
     let row = |(n, rule): (usize, &Value)| vec![(n + 1).to_string(), cell(&rule["rule"]), cell(&rule["hits"])];

@@ -45,6 +45,7 @@ pub fn pipeline() -> Pipeline {
         output_bytes: bytes,
         inputs: tensors.clone(),
         outputs: tensors,
+        sha256: String::new(),
     }]);
     pipeline
 }

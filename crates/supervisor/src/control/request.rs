@@ -1,11 +1,12 @@
 //! Requests on the control socket: `{"command":"kill","stage":"infer.0","signal":9}`.
 
+use crate::models::ModelAction;
 use arena::killpoint::KillPoint;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 
-const COMMANDS: &str =
-    "status, ledger, audit, recoveries, restart, kill, drain, resume, stop, reload, acl-reload, killpoint";
+const COMMANDS: &str = "status, ledger, audit, recoveries, restart, kill, drain, resume, stop, reload, acl-reload, model-load, model-rollback, model-shadow, \
+     model-unshadow, killpoint";
 
 /// Which stage: `infer.0` one instance, `infer` all of the kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +58,13 @@ pub(crate) enum Request {
         /// The file; `None`: the one that the pipeline was started with.
         config: Option<PathBuf>,
     },
+    /// Another network in a running one's place, or beside it.
+    Model {
+        /// The network that runs.
+        name: String,
+        /// What is to happen.
+        action: ModelAction,
+    },
     /// Arms a named kill point (test builds).
     KillPoint {
         /// In which.
@@ -84,10 +92,31 @@ impl Request {
             "kill" => Self::Kill { stage: stage()?, signal: signal(object)? },
             "reload" => Self::Reload { config: text(object, "config")?.into() },
             "acl-reload" => Self::ReloadAccessList { config: text(object, "config").ok().map(PathBuf::from) },
+            "model-load" => {
+                let sha256 = text(object, "sha256").unwrap_or_default().to_owned();
+                Self::model(object, ModelAction::Load { file: text(object, "file")?.into(), sha256 })?
+            }
+            "model-rollback" => Self::model(object, ModelAction::Rollback)?,
+            "model-shadow" => {
+                let percent = percent(object)?;
+                Self::model(object, ModelAction::Shadow { file: text(object, "file")?.into(), percent })?
+            }
+            "model-unshadow" => Self::model(object, ModelAction::Unshadow)?,
             "killpoint" => Self::KillPoint { stage: stage()?, point: point(text(object, "point")?)? },
             other => return Err(format!("{other:?} is no command; write one of {COMMANDS}")),
         })
     }
+}
+
+impl Request {
+    fn model(object: &Map<String, Value>, action: ModelAction) -> Result<Self, String> {
+        Ok(Self::Model { name: text(object, "name")?.to_owned(), action })
+    }
+}
+
+fn percent(object: &Map<String, Value>) -> Result<u32, String> {
+    let number = object.get("percent").map_or(Some(100), Value::as_u64).filter(|n| (1..=100).contains(n));
+    number.map(|n| n as u32).ok_or_else(|| "\"percent\" is not a number from 1 to 100".to_owned())
 }
 
 fn text<'a>(object: &'a Map<String, Value>, key: &str) -> Result<&'a str, String> {
@@ -119,7 +148,7 @@ mod tests {
     fn every_command_is_understood() {
         for command in COMMANDS.split(", ") {
             let line = format!(
-                r#"{{"command":"{command}","stage":"infer.0","signal":15,"config":"/a.toml","point":"claimed-uncommitted"}}"#
+                r#"{{"command":"{command}","stage":"infer.0","name":"a","file":"/a.onnx","signal":15,"config":"/a.toml","point":"claimed-uncommitted"}}"#
             );
             Request::parse(&line).unwrap();
         }

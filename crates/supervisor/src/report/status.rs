@@ -58,17 +58,37 @@ pub fn status_json(supervisor: &mut Supervisor) -> Value {
 }
 
 fn models(supervisor: &Supervisor) -> Vec<Value> {
-    let networks = supervisor.pipeline.networks.iter().zip(&supervisor.choices);
-    let model = networks.map(|(network, choice)| {
+    let networks = supervisor.pipeline.networks.iter().zip(&supervisor.choices).enumerate();
+    let model = networks.map(|(number, (network, choice))| {
         json!({
             "name": network.model.name,
             "file": network.model.file,
+            "sha256": network.facts.sha256,
+            "previous": supervisor.previous.get(&number).map(|version| &version.file),
+            "shadow": shadow(supervisor, number),
             "engine": network.model.engine,
             "chosen_from": choice.as_ref().map(|choice| &choice.table["candidates"]),
             "remembered": choice.as_ref().map(|choice| choice.remembered),
         })
     });
     model.collect()
+}
+
+/// What is tried beside network `number`, and how it compares.
+fn shadow(supervisor: &Supervisor, number: usize) -> Option<Value> {
+    let shadow = supervisor.pipeline.shadows.iter().find(|shadow| shadow.number == number)?;
+    let (now, base) = (supervisor.shadow_counts(), supervisor.shadow_base);
+    let count = |n: usize| now[n].saturating_sub(base[n]);
+    Some(json!({
+        "file": shadow.file,
+        "sha256": shadow.sha256,
+        "engine": shadow.engine,
+        "percent": shadow.percent,
+        "frames": count(0),
+        "differs": count(1),
+        "other_best": count(2),
+        "errors": count(3),
+    }))
 }
 
 fn stage(arena: &Arena, unit: &Unit, now_ns: u64) -> Option<Value> {
