@@ -92,7 +92,7 @@ fn a_dynamic_dimension_beside_the_batch_is_named_and_can_be_settled() {
         let error = load_error(engine, file.path());
         assert!(matches!(error, LoadError::UnsupportedShape { .. }), "{engine}: {error:?}");
         assert!(error.to_string().contains("dimension 2 (\"height\")"), "{error}");
-        let options = EngineOptions { input_shape: Some(vec![1, 3, 6, 8]), ..EngineOptions::default() };
+        let options = EngineOptions { input_shape: Some(vec![1, 3, 6, 8]), ..options() };
         let loaded = load(engine, Some(file.path()), &options).unwrap();
         assert_eq!(loaded.specs().outputs()[0].shape, [1, 3, 6, 8], "{engine}");
     }

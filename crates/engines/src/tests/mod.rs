@@ -45,7 +45,9 @@ pub(crate) struct TempFile(PathBuf);
 
 impl TempFile {
     pub(crate) fn new(name: &str, bytes: &[u8]) -> Self {
-        let path = std::env::temp_dir().join(format!("flumeway-engines-{}-{name}", std::process::id()));
+        // Tests that run at the same time, each in a thread of its own, may choose the same name.
+        let (process, thread) = (std::process::id(), std::thread::current().id());
+        let path = std::env::temp_dir().join(format!("flumeway-engines-{process}-{thread:?}-{name}"));
         std::fs::write(&path, bytes).expect("the temporary directory is writable");
         Self(path)
     }
