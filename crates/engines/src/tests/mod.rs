@@ -3,6 +3,7 @@
 mod bad_models;
 mod images;
 mod onnx;
+mod onnxruntime;
 mod reference;
 mod suite;
 

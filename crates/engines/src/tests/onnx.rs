@@ -4,7 +4,11 @@
 
 /// Element types, `TensorProto.DataType`.
 pub(super) const FLOAT: u64 = 1;
+pub(super) const UINT8: u64 = 2;
+pub(super) const INT8: u64 = 3;
 pub(super) const INT64: u64 = 7;
+pub(super) const BOOL: u64 = 9;
+pub(super) const FLOAT16: u64 = 10;
 
 /// A dimension: a number or a name.
 pub(super) enum Dim {
@@ -21,8 +25,18 @@ pub(super) struct Tensor {
 
 /// A model with one node `op` from `inputs` to `outputs`, at opset 17.
 pub(super) fn model(op: &str, inputs: &[Tensor], outputs: &[Tensor]) -> Vec<u8> {
+    model_with_weights(op, inputs, None, outputs)
+}
+
+/// The same; `weights`, a last operand of the node, lies in the file of that name beside the model.
+pub(super) fn model_with_weights(
+    op: &str,
+    inputs: &[Tensor],
+    weights: Option<(&Tensor, &str)>,
+    outputs: &[Tensor],
+) -> Vec<u8> {
     let mut node = Vec::new();
-    for tensor in inputs {
+    for tensor in inputs.iter().chain(weights.map(|(tensor, _)| tensor)) {
         field(&mut node, 1, tensor.name.as_bytes());
     }
     for tensor in outputs {
@@ -34,6 +48,9 @@ pub(super) fn model(op: &str, inputs: &[Tensor], outputs: &[Tensor]) -> Vec<u8> 
     let mut graph = Vec::new();
     field(&mut graph, 1, &node);
     field(&mut graph, 2, b"graph");
+    if let Some((tensor, file)) = weights {
+        field(&mut graph, 5, &external(tensor, file));
+    }
     for tensor in inputs {
         field(&mut graph, 11, &value_info(tensor));
     }
@@ -48,6 +65,24 @@ pub(super) fn model(op: &str, inputs: &[Tensor], outputs: &[Tensor]) -> Vec<u8> 
     field(&mut model, 7, &graph);
     field(&mut model, 8, &opset);
     model
+}
+
+/// An initializer whose data lies in `file`.
+fn external(tensor: &Tensor, file: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for dim in &tensor.dims {
+        let Dim::N(size) = dim else { panic!("weights have a size") };
+        number(&mut bytes, 1, *size);
+    }
+    number(&mut bytes, 2, tensor.dtype);
+    field(&mut bytes, 8, tensor.name.as_bytes());
+    let mut location = Vec::new();
+    field(&mut location, 1, b"location");
+    field(&mut location, 2, file.as_bytes());
+    field(&mut bytes, 13, &location);
+    // EXTERNAL.
+    number(&mut bytes, 14, 1);
+    bytes
 }
 
 fn value_info(tensor: &Tensor) -> Vec<u8> {
