@@ -22,7 +22,10 @@ fn main() -> Result<(), Error> {
     };
     let runs = rest.first().map_or(Ok(300), |runs| runs.parse::<usize>())?.max(1);
     let model = Path::new(model);
-    let options = EngineOptions::default();
+    // target/PROFILE/examples/call_overhead; `make engines` puts the libraries into target/engines.
+    let program = std::env::current_exe()?;
+    let runtime_dir = program.ancestors().nth(3).map(|target| target.join("engines"));
+    let options = EngineOptions { runtime_dir, ..EngineOptions::default() };
     let mut ours = load(name, Some(model), &options)?;
     let library = survey(&options).into_iter().find(|found| found.engine == name.as_str());
     let library = library.and_then(|found| found.library).ok_or("the engine is no library")?;

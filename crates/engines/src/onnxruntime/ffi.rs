@@ -11,6 +11,8 @@ use ort_sys as sys;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::ptr;
+use std::sync::Once;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// What the library said about a call that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +63,9 @@ unsafe impl Sync for Runtime {}
 type AppendAcl = unsafe extern "C" fn(*mut sys::OrtSessionOptions, c_int) -> sys::OrtStatusPtr;
 
 impl Runtime {
-    /// Opens the library at `path` and makes its environment. A file that is no such library leaves nothing behind.
+    /// Opens the library at `path` and makes its environment.
     pub(super) fn open(path: &Path) -> Result<Self, String> {
+        forbid_telemetry();
         // SAFETY: needed to open a library. Its initialisers run; that whoever installed it may run code here is the point of installing it.
         let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
         let library = library.map_err(|error| format!("cannot be loaded: {}", said(&error)))?;
@@ -94,8 +97,9 @@ impl Runtime {
             version,
             providers: Vec::new(),
         };
-        runtime.begin().map_err(|failure| format!("does not start: {}", failure.message))?;
+        // From here on it has threads and thread-locals.
         std::mem::forget(library);
+        runtime.begin().map_err(|failure| format!("does not start: {}", failure.message))?;
         Ok(runtime)
     }
 
@@ -149,6 +153,35 @@ unsafe fn text(string: *const c_char) -> String {
     }
     // SAFETY: needed to read a C string; the caller's promise.
     unsafe { CStr::from_ptr(string) }.to_string_lossy().into_owned()
+}
+
+unsafe extern "C" {
+    /// The environment of this process, a list that ends with null.
+    static mut environ: *mut *const c_char;
+}
+
+/// Puts `ORT_DISABLE_TELEMETRY=1` into the environment of this process.
+///
+/// From 1.29 on, official builds for Linux send events to their maker and keep an identifier and a database in the user's cache folder. They begin with
+/// it when the environment is made, before `DisableTelemetryEvents` can be called; this variable alone prevents all of it.
+fn forbid_telemetry() {
+    const SETTING: &CStr = c"ORT_DISABLE_TELEMETRY=1";
+    static ONCE: Once = Once::new();
+    // SAFETY: needed to change the environment, which another thread may be reading through C. `setenv` may free the list under its eyes; here
+    // a reader sees either the old list, which stays as it is, or the new one, which is complete before it is published and never freed. The first entry
+    // with a name counts, so this one goes before the others. Nothing else in this process writes to the environment while engines load.
+    ONCE.call_once(|| unsafe {
+        let list = AtomicPtr::from_ptr(&raw mut environ);
+        let old = list.load(Ordering::Acquire);
+        let mut new = vec![SETTING.as_ptr()];
+        let mut entry = old.cast_const();
+        while !entry.is_null() && !(*entry).is_null() {
+            new.push(*entry);
+            entry = entry.add(1);
+        }
+        new.push(ptr::null());
+        list.store(new.leak().as_mut_ptr(), Ordering::Release);
+    });
 }
 
 /// What the system's loader said, which stands behind the error.

@@ -4,6 +4,7 @@ use super::onnx::{self, BOOL, Dim, FLOAT, FLOAT16, INT8, INT64, Tensor, UINT8};
 use super::{TempFile, onnx_engines, options};
 use crate::{Engine, EngineError, EngineOptions, LoadError, Ticket, conformance, load, survey};
 use std::io::{BufRead, BufReader};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use zerocopy::IntoBytes;
@@ -80,6 +81,36 @@ fn tensors_of_every_type_are_taken_and_given() {
             assert_eq!(element, &output.as_bytes()[at..at + bytes], "type {dtype} element {i}");
         }
     }
+}
+
+/// Neither is computed by a kernel that writes where it is told: one is the input itself, the other is settled when the model loads.
+#[test]
+fn an_output_that_nothing_computes_is_written_all_the_same() {
+    if !is_here() {
+        return;
+    }
+    let row = |name, dtype| tensor(name, dtype, vec![Dim::N(1), Dim::N(40)]);
+    let same = onnx::model("Identity", &[row("x", FLOAT)], &[row("y", FLOAT)]);
+    let same = TempFile::new("ort-same.onnx", &same);
+    conformance::run(|| open(same.path(), &options()));
+    let shape = onnx::model("Shape", &[row("x", FLOAT)], &[tensor("y", INT64, vec![Dim::N(2)])]);
+    let shape = TempFile::new("ort-shape.onnx", &shape);
+    let mut engine = open(shape.path(), &options());
+    for _ in 0..2 {
+        assert_eq!(run(&mut *engine, [7.0_f32; 40].as_bytes()), Ok(vec![1.0, 40.0]));
+    }
+}
+
+#[test]
+fn a_model_is_read_through_a_descriptor() {
+    if !is_here() {
+        return;
+    }
+    let file = std::fs::File::open(roadside()).unwrap();
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let (mut named, mut opened) = (open(&roadside(), &options()), open(Path::new(&path), &options()));
+    let input = vec![0.25_f32; named.specs().input_bytes() / 4];
+    assert_eq!(run(&mut *opened, input.as_bytes()), run(&mut *named, input.as_bytes()));
 }
 
 #[test]
@@ -384,4 +415,34 @@ fn a_kill_in_the_middle_of_a_run_leaves_nothing_behind() {
     assert_eq!(answer(), before);
     let left: Vec<_> = std::fs::read_dir(cache.0.join(NAME)).unwrap().collect();
     assert!(left.is_empty(), "ONNX Runtime keeps nothing: {left:?}");
+}
+
+/// Official builds count and report what they do, unless told otherwise before they begin.
+#[test]
+fn nothing_is_written_into_the_home_of_the_user() {
+    const TEST: &str = "nothing_is_written_into_the_home_of_the_user";
+    if std::env::var_os(CHILD).is_some() {
+        let mut engine = open(&roadside(), &EngineOptions::default());
+        let input = vec![0.25_f32; engine.specs().input_bytes() / 4];
+        run(&mut *engine, input.as_bytes()).unwrap();
+        drop(engine);
+        let set = std::env::vars_os().find(|(name, _)| name == "ORT_DISABLE_TELEMETRY");
+        println!("ANSWER {set:?} {:?}", std::env::var_os("LAST"));
+        return;
+    }
+    if !is_here() {
+        return;
+    }
+    let home = TempFolder::new("ort-home");
+    let engines = options().runtime_dir.unwrap();
+    let mut command = child(TEST, "load", &engines);
+    // Nothing else: continuous integration, for one, is told apart by a variable, and not reported from.
+    command.env_clear().env(CHILD, "load").env(crate::RUNTIME_DIR_VARIABLE, &engines);
+    command.env("HOME", &home.0).env("XDG_CACHE_HOME", home.0.join("cache"));
+    command.env("ORT_DISABLE_TELEMETRY", "0").env("LAST", "kept");
+    let printed = String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned();
+    assert!(printed.contains("ANSWER Some((\"ORT_DISABLE_TELEMETRY\", \"1\")) Some(\"kept\")"), "{printed}");
+    std::fs::remove_dir(home.0.join(NAME)).unwrap();
+    let left: Vec<_> = std::fs::read_dir(&home.0).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
 }
