@@ -12,7 +12,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Once;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{Ordering, fence};
 
 /// What the library said about a call that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,16 +171,17 @@ fn forbid_telemetry() {
     // a reader sees either the old list, which stays as it is, or the new one, which is complete before it is published and never freed. The first entry
     // with a name counts, so this one goes before the others. Nothing else in this process writes to the environment while engines load.
     ONCE.call_once(|| unsafe {
-        let list = AtomicPtr::from_ptr(&raw mut environ);
-        let old = list.load(Ordering::Acquire);
         let mut new = vec![SETTING.as_ptr()];
-        let mut entry = old.cast_const();
+        let mut entry = environ.cast_const();
         while !entry.is_null() && !(*entry).is_null() {
             new.push(*entry);
             entry = entry.add(1);
         }
         new.push(ptr::null());
-        list.store(new.leak().as_mut_ptr(), Ordering::Release);
+        let new = new.leak().as_mut_ptr();
+        fence(Ordering::Release);
+        // One store of a pointer.
+        (&raw mut environ).write_volatile(new);
     });
 }
 
