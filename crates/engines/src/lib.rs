@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | `rten` | ONNX | built in: the default |
 //! | `tract` | ONNX | build feature `tract`; faster, builds for minutes |
+//! | `onnxruntime` | ONNX | its library, loaded at run time where one is found |
 //! | `null` | shapes from a model or from the options | measuring everything else |
 //! | `delay` | as `null` | an engine that takes a known time |
 //! | `abort` | as `null` | tests: kills its process on a marked input |

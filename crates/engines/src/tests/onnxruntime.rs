@@ -1,7 +1,7 @@
 //! What is particular to ONNX Runtime; the suite, the reference answers and the wrong models are those of all engines.
 
 use super::onnx::{self, BOOL, Dim, FLOAT, FLOAT16, INT8, INT64, Tensor, UINT8};
-use super::{TempFile, onnx_engines, options};
+use super::{TempFile, onnx_engines, options, shared};
 use crate::{Engine, EngineError, EngineOptions, LoadError, Ticket, conformance, load, survey};
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsRawFd;
@@ -155,6 +155,10 @@ fn batches_are_taken_where_the_model_allows() {
     let two = |name| tensor(name, FLOAT, dims());
     let add = TempFile::new("ort-add.onnx", &onnx::model("Add", &[two("a"), two("b")], &[two("sum")]));
     conformance::run(|| open(add.path(), &EngineOptions { max_batch: 3, ..options() }));
+    if let Some(model) = shared("models/mobilenetv2-fp32.onnx") {
+        assert_eq!(open(&model, &batched).batch_max(), 4);
+        conformance::run(|| open(&model, &batched));
+    }
 }
 
 #[test]
