@@ -2,7 +2,7 @@
 
 mod ffi;
 
-use self::ffi::Leaked;
+pub(crate) use self::ffi::Leaked;
 use crate::dtype::DType;
 use crate::engine::{Engine, Finished, Frame, Submitted, Ticket};
 use crate::error::EngineError;
