@@ -2,7 +2,8 @@
 
 use super::onnx::{self, BOOL, Dim, FLOAT, FLOAT16, INT8, INT64, Tensor, UINT8};
 use super::{TempFile, onnx_engines, options, shared};
-use crate::{Engine, EngineError, EngineOptions, LoadError, Ticket, conformance, load, survey};
+use crate::conformance::{self, Leaked};
+use crate::{Engine, EngineError, EngineOptions, LoadError, Regions, Ticket, load, survey};
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -243,6 +244,58 @@ fn our_code_allocates_nothing_per_frame() {
         }
     });
     assert_eq!(counted.count_total, 0);
+}
+
+/// More slots than tensors are kept for, so that some take the places of others, each used again later.
+#[test]
+fn every_slot_of_lasting_memory_is_read_and_written_as_itself() {
+    const SLOTS: usize = 700;
+    const STRIDE: usize = 192;
+    if !is_here() {
+        return;
+    }
+    let model = operator("Neg", FLOAT, FLOAT);
+    let mut engine = open(model.path(), &options());
+    let [mut inputs, mut outputs, elsewhere] = [SLOTS, SLOTS, 1].map(|slots| Leaked::new(slots * STRIDE, STRIDE / 3));
+    engine.attach(&Regions::new([inputs.cells(), elsewhere.cells()], outputs.cells())).unwrap();
+    let number = |slot: usize, element: usize, round: usize| (slot * 31 + element * 7 + round) as f32;
+    for round in 0..3 {
+        for slot in 0..SLOTS {
+            let numbers: Vec<f32> = (0..15).map(|element| number(slot, element, round)).collect();
+            inputs.bytes_mut(slot * STRIDE..slot * STRIDE + 60).copy_from_slice(numbers.as_bytes());
+        }
+        let counted = allocation_counter::measure(|| {
+            for slot in 0..SLOTS {
+                let range = slot * STRIDE..slot * STRIDE + 60;
+                engine.submit(Ticket(1), inputs.bytes(range.clone()), outputs.bytes_mut(range)).unwrap();
+                assert_eq!(engine.poll().unwrap().result, Ok(()));
+            }
+        });
+        assert_eq!(counted.count_total, 0);
+        for slot in 0..SLOTS {
+            let expected: Vec<f32> = (0..15).map(|element| -number(slot, element, round)).collect();
+            assert_eq!(outputs.bytes(slot * STRIDE..slot * STRIDE + 60), expected.as_bytes(), "{round} {slot}");
+        }
+    }
+}
+
+#[test]
+fn engines_of_one_process_run_side_by_side() {
+    if !is_here() {
+        return;
+    }
+    let answers = || {
+        let mut engine = open(&roadside(), &options());
+        let elements = engine.specs().input_bytes() / 4;
+        let answer = |seed: usize| {
+            let input: Vec<f32> = (0..elements).map(|i| ((i * 7 + seed * 13) % 251) as f32 / 125.5 - 1.0).collect();
+            run(&mut *engine, input.as_bytes()).unwrap()
+        };
+        (0..20).map(answer).collect::<Vec<_>>()
+    };
+    let alone = answers();
+    let together = std::thread::scope(|scope| [scope.spawn(answers), scope.spawn(answers)].map(|t| t.join().unwrap()));
+    assert_eq!(together, [alone.clone(), alone]);
 }
 
 #[test]
