@@ -187,7 +187,9 @@ fn describe(
         Some("tensorrt" | "acl") if reduced => "f16",
         _ => "f32",
     };
-    let mut notes = vec!["tensors stay where they are".to_owned()];
+    let copies =
+        if device == "cpu" { "tensors stay where they are" } else { "the provider may copy tensors to its device" };
+    let mut notes = vec![copies.to_owned()];
     if reduced && precision == "f32" {
         notes.push("no shorter number format is to be had on this device".to_owned());
     }

@@ -442,35 +442,34 @@ fn a_process_keeps_its_library() {
 
 #[test]
 fn a_kill_in_the_middle_of_a_run_leaves_nothing_behind() {
-    let cache = TempFolder::new("ort-cache");
-    let engine_options = EngineOptions { cache_dir: Some(cache.0.join(NAME)), ..options() };
-    if std::env::var_os(CHILD).is_some() {
-        let mut engine = open(&roadside(), &engine_options);
+    const TEST: &str = "a_kill_in_the_middle_of_a_run_leaves_nothing_behind";
+    let cached = |folder: PathBuf| EngineOptions { cache_dir: Some(folder), ..options() };
+    let answer = |engine: &mut dyn Engine| {
         let input = vec![0.25_f32; engine.specs().input_bytes() / 4];
+        run(engine, input.as_bytes()).unwrap()
+    };
+    if let Some(cache) = std::env::var_os(CHILD) {
+        let mut engine = open(&roadside(), &cached(cache.into()));
         loop {
-            run(&mut *engine, input.as_bytes()).unwrap();
+            answer(&mut *engine);
             println!("ANSWERED");
         }
     }
     if !is_here() {
         return;
     }
-    let answer = || {
-        let mut engine = open(&roadside(), &engine_options);
-        let input = vec![0.25_f32; engine.specs().input_bytes() / 4];
-        run(&mut *engine, input.as_bytes()).unwrap()
-    };
-    let before = answer();
-    let engines = options().runtime_dir.unwrap();
-    let mut running = child("a_kill_in_the_middle_of_a_run_leaves_nothing_behind", "run", &engines);
+    let cache = TempFolder::new("ort-cache");
+    let folder = cache.0.join(NAME);
+    let before = answer(&mut *open(&roadside(), &cached(folder.clone())));
+    let mut running = child(TEST, folder.to_str().unwrap(), &options().runtime_dir.unwrap());
     let mut running = running.stdout(Stdio::piped()).spawn().unwrap();
     let answered = BufReader::new(running.stdout.take().unwrap()).lines();
     let answered = answered.map_while(Result::ok).filter(|line| line.contains("ANSWERED")).take(5).count();
     running.kill().unwrap();
     running.wait().unwrap();
     assert_eq!(answered, 5, "it computed one frame after the other");
-    assert_eq!(answer(), before);
-    let left: Vec<_> = std::fs::read_dir(cache.0.join(NAME)).unwrap().collect();
+    assert_eq!(answer(&mut *open(&roadside(), &cached(folder.clone()))), before);
+    let left: Vec<_> = std::fs::read_dir(folder).unwrap().collect();
     assert!(left.is_empty(), "ONNX Runtime keeps nothing: {left:?}");
 }
 
