@@ -242,6 +242,8 @@ pub struct Infer {
     /// How far answers of an automatically chosen engine may be from the reference engine's: root mean square of the difference, as a part of the
     /// root mean square of the reference's answers.
     pub tolerance: f32,
+    /// The same for networks that compute in quantised numbers, whose rounding is each engine's own.
+    pub quantised_tolerance: f32,
     /// Which device, in the engine's own words; empty lets it take its usual one.
     pub device: String,
     /// Folder whose subfolders hold engines' libraries; absolute after loading.
@@ -276,6 +278,7 @@ impl Infer {
             threads: 1,
             precision: Precision::Model,
             tolerance: 0.02,
+            quantised_tolerance: 0.2,
             device: String::new(),
             runtime_dir: None,
             cache_dir: None,
@@ -299,6 +302,7 @@ impl Infer {
         section.set("threads", &mut infer.threads)?;
         section.set("precision", &mut infer.precision)?;
         section.set("tolerance", &mut infer.tolerance)?;
+        section.set("quantised_tolerance", &mut infer.quantised_tolerance)?;
         section.set("device", &mut infer.device)?;
         section.set("runtime_dir", &mut infer.runtime_dir)?;
         section.set("cache_dir", &mut infer.cache_dir)?;
@@ -317,6 +321,7 @@ impl Infer {
         at.in_range("infer.instances", self.instances, 1..=MAX_INSTANCES)?;
         at.in_range("infer.threads", self.threads, 1..=256)?;
         at.in_range("infer.tolerance", self.tolerance, 0.0..=1.0)?;
+        at.in_range("infer.quantised_tolerance", self.quantised_tolerance, 0.0..=1.0)?;
         at.in_range("infer.max_batch", self.max_batch, 1..=64)?;
         at.in_range("infer.max_wait_us", self.max_wait_us, 0..=1_000_000)?;
         at.in_range("infer.delay_us", self.delay_us, 0..=10_000_000)?;

@@ -19,6 +19,19 @@ pub fn model_sha256(path: &Path) -> Result<String, LoadError> {
     Ok(hexadecimal(&Sha256::digest(model_file::bytes(path)?)))
 }
 
+/// Whether the network computes in quantised numbers, by the names of its operators in the file: how they round is the engine's affair, so that answers of
+/// two engines, both right, differ by more than those of a network in floating point.
+///
+/// # Errors
+/// As [`model_sha256`].
+pub fn is_quantised(path: &Path) -> Result<bool, LoadError> {
+    const OPERATORS: [&[u8]; 4] = [b"QuantizeLinear", b"QLinear", b"ConvInteger", b"MatMulInteger"];
+    let bytes = model_file::bytes(path)?;
+    // One pass: all four have a capital letter that few other bytes of a file have.
+    let begins = |at: usize| OPERATORS.iter().any(|name| bytes[at..].starts_with(name));
+    Ok((0..bytes.len()).filter(|&at| matches!(bytes[at], b'Q' | b'C' | b'M')).any(begins))
+}
+
 /// A checksum that stays the same as long as measuring the engines on `model` again would tell nothing new: model, options, processor, cores that
 /// this process may use, `engines` with their versions, and their libraries' sizes and times.
 ///
@@ -83,6 +96,17 @@ mod tests {
             model_sha256(file.path()).unwrap(),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
+    }
+
+    #[test]
+    fn quantised_networks_are_known_by_their_operators() {
+        let is = |bytes: &[u8]| is_quantised(TempFile::new("quantised", bytes).path()).unwrap();
+        assert!(is(b"..\x22\x0eQuantizeLinear") && is(b"QLinearConv") && is(b"x DynamicQuantizeLinear"));
+        assert!(!is(b"..Conv..QuantizeLine") && !is(b""));
+        for (name, quantised) in [("mobilenetv2-fp32", false), ("mobilenetv2-int8-qdq", true)] {
+            let Some(path) = crate::tests::shared(&format!("models/{name}.onnx")) else { return };
+            assert_eq!(is_quantised(&path).unwrap(), quantised, "{name}");
+        }
     }
 
     #[test]

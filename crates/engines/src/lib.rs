@@ -53,7 +53,7 @@ pub use describe::describe_model_json;
 pub use dtype::DType;
 pub use engine::{Description, Engine, Finished, Frame, Submitted, Ticket};
 pub use error::{EngineError, LoadError};
-pub use identity::{choice_key, model_sha256};
+pub use identity::{choice_key, is_quantised, model_sha256};
 pub use kind::EngineKind;
 pub use measure::{Measured, measure};
 pub use options::{EngineOptions, Precision};

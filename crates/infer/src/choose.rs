@@ -25,7 +25,9 @@ struct Candidate {
 ///
 /// The reference is the first engine that is built in and runs the model, else the first that runs it.
 pub(crate) fn choose(pipeline: &Pipeline, json: &[u8]) -> Result<Vec<u8>, String> {
-    model(pipeline)?;
+    let quantised = engines::is_quantised(model(pipeline)?).map_err(|e| e.to_string())?;
+    let infer = &pipeline.infer;
+    let tolerance = as_written(if quantised { infer.quantised_tolerance } else { infer.tolerance });
     let candidates: Vec<Candidate> = survey(json)
         .into_iter()
         .filter(|found| found.engine.parse::<EngineKind>().is_ok_and(EngineKind::reads_onnx))
@@ -39,7 +41,6 @@ pub(crate) fn choose(pipeline: &Pipeline, json: &[u8]) -> Result<Vec<u8>, String
         let first = candidates.iter().find_map(|c| c.outcome.as_ref().err());
         return Err(first.cloned().unwrap_or_else(|| "this binary has no engine".to_owned()));
     };
-    let tolerance = f64::from(pipeline.infer.tolerance);
     let agrees = |candidate: &&Candidate| disagreement(candidate, reference).is_some_and(|part| part <= tolerance);
     let time = |candidate: &&Candidate| candidate.outcome.as_ref().map_or(u64::MAX, |measured| measured.p50_ns);
     let chosen = candidates.iter().filter(agrees).min_by_key(time).unwrap_or(reference);
@@ -52,6 +53,11 @@ pub(crate) fn choose(pipeline: &Pipeline, json: &[u8]) -> Result<Vec<u8>, String
         "candidates": rows,
     });
     Ok(line(&table.to_string()))
+}
+
+/// The shortest number that means the same f32: 0.02, not 0.019999999552965164.
+fn as_written(number: f32) -> f64 {
+    number.to_string().parse().unwrap_or(f64::from(number))
 }
 
 fn why(found: &Availability) -> String {

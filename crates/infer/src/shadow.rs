@@ -64,9 +64,11 @@ impl Shadow {
             return Err(bad("its tensors are not those of the network that it shadows".to_owned()));
         }
         engine.warm_up().map_err(|e| bad(format!("the model does not run: {e}")))?;
+        let quantised = engines::is_quantised(&wanted.file).map_err(|e| bad(e.to_string()))?;
+        let infer = &pipeline.infer;
         Ok(Self {
             percent: wanted.percent,
-            tolerance: f64::from(pipeline.infer.tolerance),
+            tolerance: f64::from(if quantised { infer.quantised_tolerance } else { infer.tolerance }),
             owed: 0,
             input: Area::new(specs.input_bytes()),
             expected: vec![0; specs.output_bytes()],
