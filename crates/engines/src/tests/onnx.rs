@@ -23,6 +23,15 @@ pub(super) struct Tensor {
     pub dims: Vec<Dim>,
 }
 
+/// An operator between tensors that have names.
+pub(super) struct Node {
+    pub op: &'static str,
+    pub inputs: &'static [&'static str],
+    pub outputs: &'static [&'static str],
+    /// Integer attributes.
+    pub attributes: &'static [(&'static str, u64)],
+}
+
 /// A model with one node `op` from `inputs` to `outputs`, at opset 17.
 pub(super) fn model(op: &str, inputs: &[Tensor], outputs: &[Tensor]) -> Vec<u8> {
     model_with_weights(op, inputs, None, outputs)
@@ -35,18 +44,41 @@ pub(super) fn model_with_weights(
     weights: Option<(&Tensor, &str)>,
     outputs: &[Tensor],
 ) -> Vec<u8> {
-    let mut node = Vec::new();
-    for tensor in inputs.iter().chain(weights.map(|(tensor, _)| tensor)) {
-        field(&mut node, 1, tensor.name.as_bytes());
-    }
-    for tensor in outputs {
-        field(&mut node, 2, tensor.name.as_bytes());
-    }
-    field(&mut node, 3, b"the_node");
-    field(&mut node, 4, op.as_bytes());
+    let operands: Vec<_> = inputs.iter().chain(weights.map(|(tensor, _)| tensor)).map(|tensor| tensor.name).collect();
+    let results: Vec<_> = outputs.iter().map(|tensor| tensor.name).collect();
+    around(&node(op, &operands, &results, &[]), inputs, weights, outputs)
+}
 
-    let mut graph = Vec::new();
-    field(&mut graph, 1, &node);
+/// A model of several nodes, at opset 17.
+pub(super) fn graph(nodes: &[Node], inputs: &[Tensor], outputs: &[Tensor]) -> Vec<u8> {
+    let nodes = nodes.iter().map(|n| node(n.op, n.inputs, n.outputs, n.attributes));
+    around(&nodes.collect::<Vec<_>>().concat(), inputs, None, outputs)
+}
+
+fn node(op: &str, inputs: &[&str], outputs: &[&str], attributes: &[(&str, u64)]) -> Vec<u8> {
+    let mut node = Vec::new();
+    for name in inputs {
+        field(&mut node, 1, name.as_bytes());
+    }
+    for name in outputs {
+        field(&mut node, 2, name.as_bytes());
+    }
+    field(&mut node, 3, format!("node_of_{}", outputs.join("_")).as_bytes());
+    field(&mut node, 4, op.as_bytes());
+    for (name, value) in attributes {
+        let mut attribute = Vec::new();
+        field(&mut attribute, 1, name.as_bytes());
+        number(&mut attribute, 3, *value);
+        number(&mut attribute, 20, 2);
+        field(&mut node, 5, &attribute);
+    }
+    let mut nodes = Vec::new();
+    field(&mut nodes, 1, &node);
+    nodes
+}
+
+fn around(nodes: &[u8], inputs: &[Tensor], weights: Option<(&Tensor, &str)>, outputs: &[Tensor]) -> Vec<u8> {
+    let mut graph = nodes.to_vec();
     field(&mut graph, 2, b"graph");
     if let Some((tensor, file)) = weights {
         field(&mut graph, 5, &external(tensor, file));
