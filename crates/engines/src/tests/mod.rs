@@ -4,6 +4,7 @@ mod bad_models;
 mod images;
 mod onnx;
 mod onnxruntime;
+mod openvino;
 mod reference;
 mod suite;
 
