@@ -34,7 +34,8 @@ help:
 	@echo "make bench-xdp       the pipeline on AF_XDP against bare AF_XDP and UDP, on veth pairs (as root)"
 	@echo "make bench-dpdk      rx-gateway on DPDK against dpdk-testpmd, its restart, copies, net_null (as root)"
 	@echo "make fuzz            the checks of what comes from outside, under libFuzzer and AddressSanitizer (SECONDS=60 each)"
-	@echo "make engines         fetches the libraries of ONNX Runtime and OpenVINO into the target folder (versions pinned)"
+	@echo "make engines         fetches the libraries of ONNX Runtime and OpenVINO into the target folder (versions pinned); compiles the"
+	@echo "                     shims of Arm NN and TensorRT where their headers are"
 	@echo "make bpf             builds the XDP program anew (its object is committed)"
 	@echo "make deps            install what Debian packages supply (says what, where it may not)"
 
@@ -181,12 +182,15 @@ bench-dpdk: deps build
 NET_PACKAGES := iproute2 ethtool libc6-dev python3-minimal
 # The test machine: QEMU, and what its initial file system is made with.
 VM_PACKAGES := qemu-system-x86 busybox-static cpio kmod
-# The libraries of ONNX Runtime and OpenVINO, from the Python package index: for tests and trying out.
+# Arm NN, which the shim is compiled against: its reference backend anywhere, the one that is fast on Arm.
+ARMNN_PACKAGES = g++ libarmnn-dev libarmnntfliteparser-dev libarmnn-cpuref-backend22 $(if $(filter aarch64,$(shell uname -m)),libarmnn-cpuacc-backend22)
+# The libraries of ONNX Runtime and OpenVINO, from the Python package index, and the shims of Arm NN and TensorRT: for tests and trying out.
 engines:
 	@deploy/engines.sh $(TARGET)/engines
+	@deploy/engine-shims.sh $(TARGET)/engines
 
 deps:
-	@deploy/deps.sh valgrind $(DPDK_PACKAGES) $(NET_PACKAGES) $(VM_PACKAGES)
+	@deploy/deps.sh valgrind $(DPDK_PACKAGES) $(NET_PACKAGES) $(VM_PACKAGES) $(ARMNN_PACKAGES)
 
 # Enough to build and run.
 deps-run:

@@ -10,6 +10,7 @@
 //! | `rten` | ONNX | built in: the default |
 //! | `tract` | ONNX | build feature `tract`; faster, builds for minutes |
 //! | `onnxruntime` | ONNX | its library, loaded at run time where one is found |
+//! | `armnn` | TensorFlow Lite | Arm NN, on Arm's processors and GPUs; through a shim that is opened at run time |
 //! | `null` | shapes from a model or from the options | measuring everything else |
 //! | `delay` | as `null` | an engine that takes a known time |
 //! | `abort` | as `null` | tests: kills its process on a marked input |
@@ -40,10 +41,13 @@ mod regions;
 mod rten_engine;
 mod runtime;
 mod shape;
+mod shim;
 mod spec;
 mod tensorrt;
 #[cfg(test)]
 mod tests;
+mod tflite_check;
+mod tflite_operators;
 #[cfg(feature = "tract")]
 mod tract_engine;
 

@@ -1,12 +1,16 @@
 //! Tests across the engines. Those of one part stand with it.
 
+mod armnn;
 mod bad_models;
+mod folder;
 mod images;
 mod onnx;
 mod onnxruntime;
 mod openvino;
 mod reference;
+mod shims;
 mod suite;
+mod tflite;
 
 use crate::{EngineKind, EngineOptions, survey};
 use std::path::{Path, PathBuf};
