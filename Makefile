@@ -17,13 +17,14 @@ WITH_DPDK = $(if $(DPDK_TESTS),--features "$(DPDK_TESTS)")
 KILL_FEATURES = $(foreach s,$(STAGES),$(s)/killpoints) $(DPDK_STAGES)
 
 .PHONY: help all demo engines test build kill-builds unit lint deny deps bench-baseline bench-ring bench-xdp bench-dpdk deps-run clean fuzz \
-	test-vm vm-kernel bpf proof threads loom shuttle sanitize asan valgrind killstep soak seeded-bugs miri
+	test-vm test-gpu vm-kernel bpf proof threads loom shuttle sanitize asan valgrind killstep soak seeded-bugs miri
 
 help:
 	@echo "make demo            build, run the demonstration: frames over UDP, kill -9 of a stage halfway"
 	@echo "make all             build everything, DPDK too where it and libclang are found (make all DPDK= leaves it out)"
 	@echo "make test            everything: lints, unit tests, tests through the real binaries"
 	@echo "make test-vm         DPDK on PCI devices in a virtual machine, by software emulation (as root)"
+	@echo "make test-gpu        TensorRT on a real device (a machine with an NVIDIA GPU, its driver and TensorRT)"
 	@echo "make bench-baseline  Flumeway against a synchronous one-process server"
 	@echo "make loom, shuttle   the ring's scenarios under two model checkers (LOOM_MAX_PREEMPTIONS=6, PROOF_RUNS=20000)"
 	@echo "make threads         the same on plain threads; make sanitize: under AddressSanitizer and valgrind; make miri"
@@ -183,11 +184,16 @@ NET_PACKAGES := iproute2 ethtool libc6-dev python3-minimal
 # The test machine: QEMU, and what its initial file system is made with.
 VM_PACKAGES := qemu-system-x86 busybox-static cpio kmod
 # Arm NN, which the shim is compiled against: its reference backend anywhere, the one that is fast on Arm.
-ARMNN_PACKAGES = g++ libarmnn-dev libarmnntfliteparser-dev libarmnn-cpuref-backend22 $(if $(filter aarch64,$(shell uname -m)),libarmnn-cpuacc-backend22)
-# The libraries of ONNX Runtime and OpenVINO, from the Python package index, and the shims of Arm NN and TensorRT: for tests and trying out.
+ARMNN_PACKAGES = g++ libarmnn-dev libarmnntfliteparser-dev libarmnn-cpuref-backend22 \
+	$(if $(filter aarch64,$(shell uname -m)),libarmnn-cpuacc-backend22)
+# The libraries of ONNX Runtime and OpenVINO, from the Python package index, and the shims of Arm NN and TensorRT.
 engines:
 	@deploy/engines.sh $(TARGET)/engines
 	@deploy/engine-shims.sh $(TARGET)/engines
+
+# With an NVIDIA GPU, its driver and TensorRT: every test of the engines, TensorRT among them. Fails where one of them is missing, and says which.
+test-gpu: engines
+	FLUMEWAY_DEVICE_TESTS=1 $(CARGO) test -p engines --lib -- --nocapture --test-threads=1
 
 deps:
 	@deploy/deps.sh valgrind $(DPDK_PACKAGES) $(NET_PACKAGES) $(VM_PACKAGES) $(ARMNN_PACKAGES)

@@ -1,6 +1,6 @@
 //! What every engine must do, as one suite. A new engine is done when [`run`] returns.
 
-mod ffi;
+pub(crate) mod ffi;
 
 pub(crate) use self::ffi::Leaked;
 use crate::dtype::DType;

@@ -1,10 +1,9 @@
 //! Arm NN: the conformance suite, the bundled network against rten, wrong models. What is not there is said aloud.
 
 use super::tflite::{self, ADD, CUSTOM, FLOAT16, FLOAT32, INT8, INT64, RELU, Tensor, UINT8};
-use super::{TempFile, options};
+use super::{TempFile, child, options};
 use crate::{DType, EngineOptions, LoadError, Ticket, conformance, load, survey};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use zerocopy::IntoBytes;
 
 /// Whether Arm NN can be used here.
@@ -93,7 +92,7 @@ fn the_bundled_network_answers_as_in_rten() {
         // Something with edges and slopes in every colour, as pictures have them.
         let value = |channel: usize, row: usize, column: usize| {
             let wave = ((row * (seed + 2) + column * (channel + 1)) % 61) as f32 / 30.5 - 1.0;
-            if (row / 16 + column / 24 + seed) % 2 == 0 { wave } else { -0.3 * channel as f32 }
+            if (row / 16 + column / 24 + seed).is_multiple_of(2) { wave } else { -0.3 * channel as f32 }
         };
         let (mut nchw, mut nhwc) = (vec![0.0_f32; 3 * 96 * 96], vec![0.0_f32; 3 * 96 * 96]);
         for (channel, row, column) in (0..3 * 96 * 96).map(|i| (i / (96 * 96), i / 96 % 96, i % 96)) {
@@ -161,37 +160,14 @@ fn wrong_models_are_refused_with_their_cause() {
 /// SIGKILL while it computes, again and again; a new process loads the same model and answers.
 #[test]
 fn a_process_that_is_killed_while_it_computes_leaves_nothing_behind() {
-    const CHILD: &str = "FLUMEWAY_TEST_ARMNN_CHILD";
     if !is_here() {
         return;
     }
-    let model = bundled("roadside.tflite");
-    if std::env::var_os(CHILD).is_some() {
-        let mut engine = load("armnn", Some(&model), &options()).unwrap();
-        let (input, mut output) = (vec![0.5_f32; 3 * 96 * 96], [0.0_f32; 5]);
-        for frame in 0.. {
-            engine.submit(Ticket(frame), input.as_bytes(), output.as_mut_bytes()).unwrap();
-            engine.poll().unwrap().result.unwrap();
-            println!("computed {frame}");
-        }
-    }
-    for _ in 0..2 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "tests::armnn::a_process_that_is_killed_while_it_computes_leaves_nothing_behind",
-                "--nocapture",
-            ])
-            .env(CHILD, "1")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
-        let computed = lines.map_while(Result::ok).any(|line| line.contains("computed 1"));
-        child.kill().unwrap();
-        let status = child.wait().unwrap();
-        assert!(computed && std::os::unix::process::ExitStatusExt::signal(&status) == Some(9), "{status:?}");
-    }
-    let mut engine = load("armnn", Some(&model), &options()).unwrap();
-    engine.warm_up().unwrap();
+    let load = || load("armnn", Some(&bundled("roadside.tflite")), &options()).unwrap();
+    child::killed_while_computing(
+        "tests::armnn::a_process_that_is_killed_while_it_computes_leaves_nothing_behind",
+        Path::new("/"),
+        load,
+    );
+    load().warm_up().unwrap();
 }

@@ -26,12 +26,22 @@ impl TempFolder {
         folder.join(file)
     }
 
-    /// Compiles the C file `source` of this folder of tests. Rust links with the same compiler, so it is there.
+    /// Compiles the C file `source`, beside these tests, to a library. Rust links with the same compiler, so it is there.
     pub(super) fn compile(&self, source: &str, engine: &str, file: &str, definitions: &[&str]) {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tests").join(source);
+        let options = [&["-shared", "-fPIC"], definitions].concat();
+        self.run_compiler(&format!("src/tests/{source}"), engine, file, &options);
+    }
+
+    /// Compiles the C file `source` of the shims to a program.
+    pub(super) fn compile_program(&self, source: &str, engine: &str, file: &str) {
+        self.run_compiler(&format!("shims/{source}"), engine, file, &[]);
+    }
+
+    fn run_compiler(&self, source: &str, engine: &str, file: &str, options: &[&str]) {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
         let mut cc = Command::new("cc");
-        cc.args(["-std=c11", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-D_DEFAULT_SOURCE"]).args(definitions);
-        let done = cc.arg(source).arg("-o").arg(self.library(engine, file)).output().expect("a C compiler");
+        cc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-D_DEFAULT_SOURCE"]).args(options);
+        let done = cc.arg(source).arg("-o").arg(self.library(engine, file)).arg("-ldl").output().expect("a C compiler");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 }

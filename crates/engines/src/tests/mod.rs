@@ -2,6 +2,7 @@
 
 mod armnn;
 mod bad_models;
+mod child;
 mod folder;
 mod images;
 mod onnx;
@@ -10,6 +11,7 @@ mod openvino;
 mod reference;
 mod shims;
 mod suite;
+mod tensorrt;
 mod tflite;
 
 use crate::{EngineKind, EngineOptions, survey};

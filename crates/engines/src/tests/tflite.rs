@@ -88,7 +88,7 @@ pub(super) fn model(operator: (u32, u8), inputs: &[Tensor], outputs: &[Tensor]) 
 fn table(out: &mut Vec<u8>, fields: &Table) -> usize {
     let count = fields.iter().map(|(index, _)| index + 1).max().unwrap_or(0);
     // So that the table itself starts at a multiple of four.
-    while (out.len() + 4 + 2 * count) % 4 != 0 {
+    while !(out.len() + 4 + 2 * count).is_multiple_of(4) {
         out.push(0);
     }
     let start = out.len() + 4 + 2 * count;
@@ -133,7 +133,7 @@ fn field(out: &mut Vec<u8>, at: usize, value: &Value) {
 
 /// Writes a vector whose elements start at a multiple of eight.
 fn vector<const N: usize>(out: &mut Vec<u8>, count: usize, elements: impl Iterator<Item = [u8; N]>) -> usize {
-    while (out.len() + 4) % 8 != 0 {
+    while !(out.len() + 4).is_multiple_of(8) {
         out.push(0);
     }
     let start = out.len();
