@@ -188,8 +188,8 @@ ARMNN_PACKAGES = g++ libarmnn-dev libarmnntfliteparser-dev libarmnn-cpuref-backe
 	$(if $(filter aarch64,$(shell uname -m)),libarmnn-cpuacc-backend22)
 # The libraries of ONNX Runtime and OpenVINO, from the Python package index, and the shims of Arm NN and TensorRT.
 engines:
-	@deploy/engines.sh $(TARGET)/engines
 	@deploy/engine-shims.sh $(TARGET)/engines
+	@deploy/engines.sh $(TARGET)/engines
 
 # With an NVIDIA GPU, its driver and TensorRT: every test of the engines, TensorRT among them. Fails where one of them is missing, and says which.
 test-gpu: engines
