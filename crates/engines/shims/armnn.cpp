@@ -1,4 +1,4 @@
-// Arm NN behind the interface of armnn.h. Compiles with Arm NN 20.08 (Debian 12) and what came after it.
+// Arm NN behind the interface of armnn.h. Compiles with Arm NN 20.08 (Debian 12) and 23.08 (Debian 13).
 #include "armnn.h"
 
 #include <armnn/ArmNN.hpp>
@@ -63,17 +63,38 @@ template <typename Info> auto mark_constant(Info &info, bool constant, int) -> d
 }
 template <typename Info> void mark_constant(Info &, bool, long) {}
 
+#if ARMNN_MAJOR_VERSION >= 33
+// Options as a class of its own, which newer releases keep.
+armnn::OptimizerOptionsOpaque optimizer_options(const flumeway_armnn_options &options, bool in_place) {
+    const armnn::ModelOptions models = {armnn::BackendOptions("CpuAcc", {{"NumberOfThreads", options.threads}})};
+    return armnn::OptimizerOptionsOpaque(options.reduced != 0, false, false, armnn::ShapeInferenceMethod::ValidateOnly, in_place,
+                                         models, in_place);
+}
+#else
 template <typename Options> auto set_export(Options &options, bool in_place, int) -> decltype(options.m_ExportEnabled, void()) {
     options.m_ExportEnabled = in_place;
 }
 template <typename Options> void set_export(Options &, bool, long) {}
 
-// Before 21.02 the CPU backend took as many threads as there are cores, and could not be told.
+// The oldest cannot be told how many threads the CPU backend may have.
 template <typename Options>
 auto set_threads(Options &options, uint32_t threads, int) -> decltype(options.m_ModelOptions, void()) {
-    options.m_ModelOptions.emplace_back("CpuAcc", std::vector<armnn::BackendOptions::BackendOption>{{"NumberOfThreads", threads}});
+    options.m_ModelOptions.push_back(armnn::BackendOptions("CpuAcc", {{"NumberOfThreads", threads}}));
 }
 template <typename Options> void set_threads(Options &, uint32_t, long) {}
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+armnn::OptimizerOptions optimizer_options(const flumeway_armnn_options &options, bool in_place) {
+    armnn::OptimizerOptions wanted;
+    wanted.m_ReduceFp32ToFp16 = options.reduced != 0;
+    wanted.m_ImportEnabled = in_place;
+    set_export(wanted, in_place, 0);
+    set_threads(wanted, options.threads, 0);
+    return wanted;
+}
+#pragma GCC diagnostic pop
+#endif
 
 template <typename Properties> Properties properties_of(bool in_place) {
     if constexpr (std::is_constructible_v<Properties, bool, armnn::MemorySource, armnn::MemorySource>) {
@@ -134,11 +155,7 @@ armnn::INetworkPtr parse(armnnTfLiteParser::ITfLiteParser &parser, const uint8_t
 }
 
 armnn::IOptimizedNetworkPtr place(const armnn::INetwork &network, const flumeway_armnn_options &options, bool in_place) {
-    armnn::OptimizerOptions wanted;
-    wanted.m_ReduceFp32ToFp16 = options.reduced != 0;
-    wanted.m_ImportEnabled = in_place;
-    set_export(wanted, in_place, 0);
-    set_threads(wanted, options.threads, 0);
+    const auto wanted = optimizer_options(options, in_place);
     std::vector<std::string> messages;
     const auto complain = [&messages](const std::string &what) {
         std::string all = what;
