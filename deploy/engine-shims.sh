@@ -30,8 +30,9 @@ compile() {
 	source=$1 library=$2
 	shift 2
 	mkdir -p "$(dirname "$library")"
-	"$cxx" -std=c++17 -O2 -fPIC -shared -fvisibility=hidden -Wall -Wextra -Werror -Wl,-z,defs "$sources/$source" -o "$library.new" "$@"
-	mv "$library.new" "$library"
+	new=$(dirname "$library")/.new
+	"$cxx" -std=c++17 -O2 -fPIC -shared -fvisibility=hidden -Wall -Wextra -Werror -Wl,-z,defs "$sources/$source" -o "$new" "$@"
+	mv "$new" "$library"
 	echo "$library"
 }
 
@@ -80,8 +81,8 @@ fetched() {
 tensorrt() {
 	cc=${CC:-cc}
 	mkdir -p "$folder/tensorrt"
-	"$cc" -std=c11 -D_DEFAULT_SOURCE -O2 -Wall -Wextra -Werror "$sources/try_tensorrt.c" -ldl -o "$folder/tensorrt/try_tensorrt.new"
-	mv "$folder/tensorrt/try_tensorrt.new" "$folder/tensorrt/try_tensorrt"
+	"$cc" -std=c11 -D_DEFAULT_SOURCE -O2 -Wall -Wextra -Werror "$sources/try_tensorrt.c" -ldl -o "$folder/tensorrt/.new"
+	mv "$folder/tensorrt/.new" "$folder/tensorrt/try_tensorrt"
 	here=none
 	set -- ${TENSORRT_INCLUDE:+-isystem "$TENSORRT_INCLUDE"}
 	has cuda_runtime_api.h "$@" || set -- "$@" -isystem "$sources/cuda-types"

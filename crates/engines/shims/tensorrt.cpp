@@ -33,6 +33,9 @@ class Log : public nvinfer1::ILogger {
         }
     }
 
+    // As the library's functions want it.
+    void *pointer() { return static_cast<nvinfer1::ILogger *>(this); }
+
     // Hands out what was said, or `otherwise`, and forgets it.
     std::string take(const char *otherwise) {
         const std::lock_guard<std::mutex> lock(mutex_);
@@ -58,10 +61,14 @@ struct Library {
     // Of the library, which may be newer than the headers; it is asked with its own number.
     int32_t version = 0;
     std::string parser_problem;
+    // Operators that are plugins: some models want them, and not every installation has them.
+    bool (*init_plugins)(void *, char const *) = nullptr;
 };
 
 Library library;
 std::mutex library_mutex;
+// Outlives every object of TensorRT's, as the registry of plugins does.
+Log *const plugin_log = new Log;
 
 void *open_library(const std::string &folder, const std::string &name, std::string &problem) {
     void *handle = folder.empty() ? nullptr : dlopen((folder + "/" + name).c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -102,7 +109,19 @@ void open_all(const std::string &folder) {
     library.create_builder = function<Library::Create>(infer, "createInferBuilder_INTERNAL");
     void *parser = open_library(folder, "libnvonnxparser" + suffix, library.parser_problem);
     library.create_parser = function<Library::CreateParser>(parser, "createNvOnnxParser_INTERNAL");
+    std::string ignored;
+    void *plugins = open_library(folder, "libnvinfer_plugin" + suffix, ignored);
+    library.init_plugins = function<bool (*)(void *, char const *)>(plugins, "initLibNvInferPlugins");
     library.create_runtime = create_runtime;
+}
+
+void register_plugins() {
+    static std::once_flag once;
+    std::call_once(once, [] {
+        if (library.init_plugins != nullptr) {
+            library.init_plugins(plugin_log->pointer(), "");
+        }
+    });
 }
 
 template <typename Made> std::unique_ptr<Made> made(void *pointer, Log &log, const char *otherwise) {
@@ -116,7 +135,7 @@ std::unique_ptr<nvinfer1::IRuntime> make_runtime(Log &log) {
     if (library.create_runtime == nullptr) {
         throw Failure{FLUMEWAY_FAILED, "libnvinfer is not open"};
     }
-    return made<nvinfer1::IRuntime>(library.create_runtime(&log, library.version), log, "TensorRT makes no runtime");
+    return made<nvinfer1::IRuntime>(library.create_runtime(log.pointer(), library.version), log, "TensorRT makes no runtime");
 }
 
 flumeway_element element_of(nvinfer1::DataType type) {
@@ -299,14 +318,15 @@ int flumeway_tensorrt_parse(const char *path, uint32_t reduced, flumeway_tensorr
         if (library.create_parser == nullptr) {
             throw Failure{FLUMEWAY_MISSING, "libnvonnxparser cannot be opened: " + library.parser_problem};
         }
+        register_plugins();
         auto parsed = std::make_unique<flumeway_tensorrt_network>();
         Log &log = parsed->log;
         parsed->reduced = reduced != 0;
-        parsed->builder = made<nvinfer1::IBuilder>(library.create_builder(&log, library.version), log, "there is no builder");
+        parsed->builder = made<nvinfer1::IBuilder>(library.create_builder(log.pointer(), library.version), log, "there is no builder");
         parsed->network = made<nvinfer1::INetworkDefinition>(
             parsed->builder->createNetworkV2(creation_flags(parsed->reduced)), log, "there is no network");
         parsed->parser = made<nvonnxparser::IParser>(
-            library.create_parser(parsed->network.get(), &log, NV_ONNX_PARSER_VERSION), log, "there is no parser");
+            library.create_parser(parsed->network.get(), log.pointer(), NV_ONNX_PARSER_VERSION), log, "there is no parser");
         if (!parsed->parser->parseFromFile(path, static_cast<int>(nvinfer1::ILogger::Severity::kERROR))) {
             throw parser_failure(*parsed->parser, log);
         }
@@ -355,6 +375,7 @@ void flumeway_tensorrt_plan_free(flumeway_tensorrt_plan *plan) {
 
 int flumeway_tensorrt_load(const void *plan, size_t plan_bytes, flumeway_tensorrt **engine, flumeway_text error) {
     return guarded(error, [&] {
+        register_plugins();
         auto loaded = std::make_unique<flumeway_tensorrt>();
         loaded->runtime = make_runtime(loaded->log);
         loaded->engine = made<nvinfer1::ICudaEngine>(loaded->runtime->deserializeCudaEngine(plan, plan_bytes), loaded->log,
