@@ -2,7 +2,11 @@
 
 use super::onnx::{self, Dim, FLOAT, FLOAT16, INT8, Node, Tensor, UINT8};
 use super::{TempFile, onnx_engines, options, shared};
-use crate::{DType, Engine, EngineError, EngineOptions, LoadError, Precision, Ticket, conformance, load, survey};
+use crate::conformance::ffi::Leaked;
+use crate::{
+    DType, Engine, EngineError, EngineOptions, LoadError, Precision, Regions, Submitted, Ticket, conformance, load,
+    survey,
+};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -225,6 +229,56 @@ fn an_error_inside_the_engine_is_that_frame_s_alone() {
             }
             assert_eq!(engine.in_flight(), 0);
         }
+    }
+}
+
+#[test]
+fn an_error_beside_the_caller_is_that_frame_s_alone() {
+    needs_openvino!();
+    let model = failing_model();
+    let mut engine = load(NAME, Some(model.path()), &options()).unwrap();
+    let (mut input, mut output) = (Leaked::new(72, 64), Leaked::new(4, 64));
+    engine.attach(&Regions::new([input.cells(), input.cells()], output.cells())).unwrap();
+    for size in [4_u8, 3, 3, 4, 5, 3, 3, 4] {
+        input.bytes_mut(0..16).copy_from_slice(floats(&[1.0, 2.0, 3.0, 4.0]));
+        input.bytes_mut(64..72).copy_from_slice(floats(&[size.into(), size.into()]));
+        let submitted = engine.submit(Ticket(7), input.bytes(0..72), output.bytes_mut(0..4)).unwrap();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        assert_eq!(submitted, if cores > 1 { Submitted::Pending } else { Submitted::Done });
+        let finished = loop {
+            if let Some(finished) = engine.poll() {
+                break finished;
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!((finished.ticket, engine.in_flight()), (Ticket(7), 0));
+        if size == 4 {
+            assert_eq!(output.bytes(0..4), 40.0_f32.to_ne_bytes());
+        } else {
+            assert!(
+                matches!(&finished.result, Err(EngineError::Run(reason)) if reason.len() > 10),
+                "{size}: {finished:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_engine_that_goes_waits_for_its_frames() {
+    needs_openvino!();
+    let Some(model) = shared("models/ultraface-rfb-320.onnx") else { return };
+    let mut engine = load(NAME, Some(&model), &options()).unwrap();
+    let (bytes, answer_bytes) = (engine.specs().input_bytes(), engine.specs().output_bytes());
+    let (input, mut output) = (Leaked::new(bytes, 64), Leaked::new(answer_bytes, 64));
+    engine.attach(&Regions::new([input.cells(), input.cells()], output.cells())).unwrap();
+    for _ in 0..5 {
+        engine.submit(Ticket(1), input.bytes(0..bytes), output.bytes_mut(0..answer_bytes)).unwrap();
+        drop(engine);
+        // Nobody writes to the output any more: what stands there stays.
+        output.bytes_mut(0..answer_bytes).fill(7);
+        engine = load(NAME, Some(&model), &options()).unwrap();
+        assert!(output.bytes(0..answer_bytes).iter().all(|&byte| byte == 7));
+        engine.attach(&Regions::new([input.cells(), input.cells()], output.cells())).unwrap();
     }
 }
 
