@@ -21,6 +21,9 @@ use std::time::Instant;
 /// Runs that make a model's times settle.
 const WARM_UP_RUNS: usize = 3;
 
+/// Batches up to this size are each run once, since the first of a size takes longer; of larger ones the largest, since all would take seconds.
+const WARM_UP_BATCH: usize = 8;
+
 /// A model loaded by OpenVINO.
 pub(super) struct OpenVinoEngine {
     specs: Specs,
@@ -202,7 +205,8 @@ impl Engine for OpenVinoEngine {
             request.infer(self.direct.views(), input, output).map_err(EngineError::Run)?;
         }
         if let Some(batches) = &mut self.batches {
-            for count in 2..=batches.max() {
+            let max = batches.max();
+            for count in (2..=max).filter(|&count| count <= WARM_UP_BATCH || count == max) {
                 batches.run(count).map_err(EngineError::Run)?;
             }
         }

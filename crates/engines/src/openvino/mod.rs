@@ -67,7 +67,7 @@ pub(crate) fn load(path: &Path, options: &EngineOptions) -> Result<Box<dyn Engin
         version: library.version.clone(),
         device: core.property(&device.name, c"FULL_DEVICE_NAME").unwrap_or_else(|_| device.name.to_lowercase()),
         precision: device::compiled_precision(&compiled, file.is_quantised),
-        threads: threads.unwrap_or(1),
+        threads: threads.unwrap_or(options.threads),
         in_flight_max: if asynchronous { options.max_in_flight } else { 1 },
         note: notes.join("; "),
     };
