@@ -10,6 +10,7 @@
 //! | `rten` | ONNX | built in: the default |
 //! | `tract` | ONNX | build feature `tract`; faster, builds for minutes |
 //! | `onnxruntime` | ONNX | its library, loaded at run time where one is found |
+//! | `tensorrt` | ONNX | NVIDIA's GPUs; through a shim that is opened at run time |
 //! | `armnn` | TensorFlow Lite | Arm NN, on Arm's processors and GPUs; through a shim that is opened at run time |
 //! | `openvino` | ONNX, OpenVINO's own | a library of the machine: Intel's and other x86-64 processors, GPUs, NPUs |
 //! | `null` | shapes from a model or from the options | measuring everything else |
