@@ -16,7 +16,7 @@ WITH_DPDK_STAGES = $(if $(DPDK_STAGES),--features "$(DPDK_STAGES)")
 WITH_DPDK = $(if $(DPDK_TESTS),--features "$(DPDK_TESTS)")
 KILL_FEATURES = $(foreach s,$(STAGES),$(s)/killpoints) $(DPDK_STAGES)
 
-.PHONY: help all demo engines test build kill-builds unit lint deny deps bench-baseline bench-ring bench-xdp bench-dpdk deps-run clean fuzz \
+.PHONY: help all demo engines test build kill-builds unit lint deny deps bench-baseline bench-ring bench-xdp bench-dpdk bench-engines deps-run clean fuzz \
 	test-vm test-gpu vm-kernel bpf proof threads loom shuttle sanitize asan valgrind killstep soak seeded-bugs miri
 
 help:
@@ -34,6 +34,7 @@ help:
 	@echo "make bench-ring      the ring's hop against a bare cache line, rte_ring, iceoryx2, sockets; micro-benchmarks"
 	@echo "make bench-xdp       the pipeline on AF_XDP against bare AF_XDP and UDP, on veth pairs (as root)"
 	@echo "make bench-dpdk      rx-gateway on DPDK against dpdk-testpmd, its restart, copies, net_null (as root)"
+	@echo "make bench-engines   preprocessing against fast_image_resize and libjpeg-turbo (PARTS=\"preprocess jpeg\": some of it)"
 	@echo "make fuzz            the checks of what comes from outside, under libFuzzer and AddressSanitizer (SECONDS=60 each)"
 	@echo "make engines         fetches the libraries of ONNX Runtime and OpenVINO into the target folder (versions pinned); compiles the"
 	@echo "                     shims of Arm NN and TensorRT where their headers are"
@@ -61,7 +62,7 @@ lint:
 	$(if $(WITH_DPDK),$(CARGO) clippy -p dpdk-sys -p ports -p rx-gateway -p tx -p integration-tests --all-targets $(WITH_DPDK) -- -D warnings)
 	$(if $(WITH_DPDK),$(CARGO) clippy -p ports -p integration-tests --test vm --test dpdk_flow --features "ports/dpdk integration-tests/dpdk" -- -D warnings)
 	$(CARGO) clippy -p arena --all-targets --features simulated-death,seeded-bugs -- -D warnings
-	$(CARGO) clippy -p benches --all-targets --features peers -- -D warnings
+	$(CARGO) clippy -p benches --all-targets --features peers,engines -- -D warnings
 
 # What the tests of DPDK need, 2 MiB each. More than there are is never taken away; as anybody but root, they say what is missing.
 HUGEPAGES ?= 1024
@@ -178,6 +179,11 @@ bench-xdp: deps build
 bench-dpdk: deps build
 	@test -n "$(DPDK)" || { echo "bench-dpdk: libdpdk or libclang is not found: make deps"; exit 1; }
 	$(CARGO) run --release -p integration-tests --features dpdk --bin bench-dpdk
+
+# All parts unless PARTS names some.
+PARTS ?=
+bench-engines: deps
+	$(CARGO) run --release -p benches --features engines --bin bench-engines -- $(PARTS)
 
 # Namespaces and links for tests, kernel headers for the programs in benches/xdp.
 NET_PACKAGES := iproute2 ethtool libc6-dev python3-minimal

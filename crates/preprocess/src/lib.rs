@@ -1,11 +1,12 @@
 //! preprocess: makes tensors of frames, in one pass from the packet buffers into a slot.
 //!
 //! `image` holds the kernels, which know nothing of the arena; `stage` takes heads, finds them a slot and hands them on.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod gather;
 pub mod image;
 mod model;
+mod simd;
 mod stage;
 
 pub use stage::Preprocess;

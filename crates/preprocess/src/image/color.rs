@@ -2,6 +2,7 @@
 
 use super::horizontal::Pixel;
 use super::spec::{Color, Layout, TensorSpec};
+use crate::simd::Kernels;
 
 /// Filtered samples carry 8 fractional bits.
 const SAMPLE_ONE: f32 = 256.0;
@@ -66,14 +67,47 @@ pub(super) struct TensorWriter<'a> {
     /// Whether R and B of the samples change places in the tensor.
     swap: bool,
     normalise: Normalise,
+    kernels: Kernels,
 }
 
 impl<'a> TensorWriter<'a> {
     /// `out` must have the tensor's length.
-    pub fn new(spec: &TensorSpec, normalise: Normalise, out: &'a mut [f32]) -> Self {
+    pub fn new(spec: &TensorSpec, normalise: Normalise, kernels: Kernels, out: &'a mut [f32]) -> Self {
         let width = spec.width as usize;
         let plane = width * spec.height as usize;
-        Self { out, width, plane, layout: spec.layout, swap: spec.color == Color::Bgr, normalise }
+        Self { out, width, plane, layout: spec.layout, swap: spec.color == Color::Bgr, normalise, kernels }
+    }
+
+    /// Row `row` of a tensor of three channels from pixels whose first lanes are R, G, B, or B, G, R if `bgr`.
+    #[inline]
+    pub fn row_samples(&mut self, row: usize, pixels: &[Pixel], bgr: bool) {
+        let in_order = |[a, b, c, _]: Pixel| if bgr { [c, b, a] } else { [a, b, c] };
+        if self.layout == Layout::Nhwc || !self.kernels.are_vectors() {
+            self.row_rgb(row, pixels, in_order);
+            return;
+        }
+        let (Normalise { mul, add }, kernels) = (self.normalise, self.kernels);
+        let reversed = bgr != self.swap;
+        let lanes = |[a, b, c]: [f32; 3]| if reversed { [c, b, a] } else { [a, b, c] };
+        let mut planes = self.plane_rows(row);
+        if reversed {
+            planes.reverse();
+        }
+        let (mul, add) = (lanes(mul), lanes(add));
+        let done = kernels.planes(pixels, mul, add, planes.each_mut().map(|plane| &mut **plane));
+        for (lane, plane) in planes.into_iter().enumerate() {
+            for (value, pixel) in plane.iter_mut().zip(pixels).skip(done) {
+                *value = pixel[lane] * mul[lane] + add[lane];
+            }
+        }
+    }
+
+    /// Row `row` of each of three planes.
+    fn plane_rows(&mut self, row: usize) -> [&mut [f32]; 3] {
+        let (start, width) = (row * self.width, self.width);
+        let (first, rest) = self.out.split_at_mut(self.plane);
+        let (second, third) = rest.split_at_mut(self.plane);
+        [first, second, third].map(|plane| &mut plane[start..][..width])
     }
 
     /// Row `row` of a tensor of three channels; `rgb` makes samples in the order R, G, B of a pixel.
@@ -92,11 +126,7 @@ impl<'a> TensorWriter<'a> {
                 }
             }
             Layout::Nchw => {
-                let (first, rest) = self.out.split_at_mut(self.plane);
-                let (second, third) = rest.split_at_mut(self.plane);
-                let first = &mut first[start..][..self.width];
-                let second = &mut second[start..][..self.width];
-                let third = &mut third[start..][..self.width];
+                let [first, second, third] = self.plane_rows(row);
                 for (((first, second), third), pixel) in first.iter_mut().zip(second).zip(third).zip(pixels) {
                     [*first, *second, *third] = value(*pixel);
                 }

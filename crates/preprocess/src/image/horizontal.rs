@@ -1,10 +1,11 @@
 //! The horizontal filter: weighted sums over one row of 8.8 samples, in f32.
 
 use super::filter::AxisFilter;
+use crate::simd::{Columns, Kernels};
 
 /// Filtered samples of one pixel, still 256 times their 8-bit values. Four lanes, because that is one vector register; what the
 /// lanes hold depends on the source format.
-pub(super) type Pixel = [f32; 4];
+pub(super) use crate::simd::Pixel;
 
 /// Horizontal filter: the same number of taps for each output sample, so that inner loops have a fixed length.
 #[derive(Debug)]
@@ -13,13 +14,22 @@ pub(super) struct ColumnFilter {
     /// `taps` weights per output sample, padded with zeros.
     weights: Vec<f32>,
     taps: usize,
+    /// The same for vectors, where they take it.
+    columns: Option<Columns>,
+    kernels: Kernels,
 }
 
 impl ColumnFilter {
     /// Room for `output_len` samples of up to `taps_max` taps.
-    pub fn with_capacity(output_len: u32, taps_max: usize) -> Self {
-        let output_len = output_len as usize;
-        Self { starts: Vec::with_capacity(output_len), weights: Vec::with_capacity(output_len * taps_max), taps: 0 }
+    pub fn with_capacity(output_len: u32, taps_max: usize, kernels: Kernels) -> Self {
+        let len = output_len as usize;
+        Self {
+            starts: Vec::with_capacity(len),
+            weights: Vec::with_capacity(len * taps_max),
+            taps: 0,
+            columns: kernels.are_vectors().then(|| Columns::with_capacity(output_len, taps_max)),
+            kernels,
+        }
     }
 
     /// Takes over the weights of `axis`, a filter for rows of `source_len` samples.
@@ -35,12 +45,19 @@ impl ColumnFilter {
             self.starts.push(start as u32);
             self.weights[index * self.taps + first - start..][..weights.len()].copy_from_slice(weights);
         }
+        if let Some(columns) = &mut self.columns {
+            columns.rebuild(axis.len(), |index| axis.get(index));
+        }
     }
 
     /// Filters three interleaved channels into the first three lanes of each pixel; the fourth is meaningless.
     ///
-    /// `row` must have one element of padding: pixels are fetched four elements wide.
+    /// `row` must have [`Columns::PADDING`] elements after its samples: vectors are fetched whole.
     pub fn three(&self, row: &[u16], pixels: &mut [Pixel]) {
+        if let Some(columns) = self.columns.as_ref().filter(|columns| columns.is_ready()) {
+            self.kernels.three(row, columns, pixels);
+            return;
+        }
         match self.taps {
             1 => self.three_of_taps::<1>(row, pixels),
             2 => self.three_of_taps::<2>(row, pixels),
@@ -89,32 +106,38 @@ fn sum_three(run: &[u16], weights: &[f32]) -> Pixel {
 
 #[cfg(test)]
 mod tests {
-    use super::{AxisFilter, ColumnFilter};
+    use super::{AxisFilter, ColumnFilter, Columns};
     use crate::image::Resize;
+    use crate::simd::{Isa, Kernels};
 
-    fn halving(source_len: u32) -> ColumnFilter {
+    fn halving(source_len: u32, kernels: Kernels) -> ColumnFilter {
         let mut axis = AxisFilter::with_capacity(source_len, source_len / 2, Resize::Bilinear);
         axis.rebuild(source_len, source_len / 2, Resize::Bilinear);
-        let mut filter = ColumnFilter::with_capacity(source_len / 2, 2);
+        let mut filter = ColumnFilter::with_capacity(source_len / 2, 2, kernels);
         filter.rebuild(&axis, source_len as usize);
         filter
     }
 
     #[test]
     fn channels_are_kept_apart() {
-        let row = [1u16, 10, 100, 3, 30, 300, 5, 50, 500, 7, 70, 700, 9999];
-        let mut pixels = [[0.0; 4]; 2];
-        halving(4).three(&row, &mut pixels);
-        assert_eq!(pixels.map(|[a, b, c, _]| [a as u32, b as u32, c as u32]), [[2, 20, 200], [6, 60, 600]]);
-        halving(4).one::<3>(&row[1..], 2, &mut pixels);
-        assert_eq!(pixels.map(|pixel| pixel[2] as u32), [20, 60]);
+        let mut row = [9_999u16; 12 + Columns::PADDING];
+        row[..12].copy_from_slice(&[1, 10, 100, 3, 30, 300, 5, 50, 500, 7, 70, 700]);
+        for kernels in [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().filter_map(Kernels::of) {
+            let filter = halving(4, kernels);
+            let mut pixels = [[0.0; 4]; 4];
+            filter.three(&row, &mut pixels);
+            let sums = pixels.map(|[a, b, c, _]| [a as u32, b as u32, c as u32]);
+            assert_eq!(sums[..2], [[2, 20, 200], [6, 60, 600]], "{kernels:?}");
+            filter.one::<3>(&row[1..], 2, &mut pixels);
+            assert_eq!([pixels[0][2] as u32, pixels[1][2] as u32], [20, 60]);
+        }
     }
 
     #[test]
     fn padded_runs_stay_inside_the_row() {
         let mut axis = AxisFilter::with_capacity(10, 3, Resize::BilinearAntialias);
         axis.rebuild(10, 3, Resize::BilinearAntialias);
-        let mut filter = ColumnFilter::with_capacity(3, 10);
+        let mut filter = ColumnFilter::with_capacity(3, 10, Kernels::best());
         filter.rebuild(&axis, 10);
         let mut pixels = [[0.0; 4]; 3];
         filter.one::<1>(&[7; 10], 0, &mut pixels);

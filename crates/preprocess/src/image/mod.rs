@@ -44,6 +44,7 @@ mod spec;
 mod tables;
 mod vertical;
 
+pub use crate::simd::{Isa, Kernels};
 pub use error::{ImageError, SpecError};
 pub use format::{Geometry, PixelFormat};
 pub use preprocessor::{Preprocessor, Report};

@@ -6,6 +6,7 @@ use super::jpeg::Decoder;
 use super::resizer::Resizer;
 use super::source::{Cursor, Source};
 use super::spec::{Limits, TensorSpec};
+use crate::simd::Kernels;
 
 /// Turns frames into tensors of one shape. Holds all memory that takes; one per stage instance.
 #[derive(Debug)]
@@ -31,9 +32,17 @@ impl Preprocessor {
     /// # Errors
     /// If a size is zero or too large, or a normalisation constant cannot be used.
     pub fn new(spec: TensorSpec, limits: Limits) -> Result<Self, SpecError> {
+        Self::with_kernels(spec, limits, Kernels::best())
+    }
+
+    /// As [`Preprocessor::new`], with these inner loops instead of the fastest: for tests and comparisons.
+    ///
+    /// # Errors
+    /// As [`Preprocessor::new`].
+    pub fn with_kernels(spec: TensorSpec, limits: Limits, kernels: Kernels) -> Result<Self, SpecError> {
         spec.validate()?;
         limits.validate()?;
-        Ok(Self { spec, limits, decoder: Decoder::new(&spec, limits), resizer: Resizer::new(spec, &limits) })
+        Ok(Self { spec, limits, decoder: Decoder::new(&spec, limits), resizer: Resizer::new(spec, &limits, kernels) })
     }
 
     /// The tensor that is produced.

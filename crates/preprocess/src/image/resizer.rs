@@ -7,12 +7,14 @@ use super::source::{Cursor, Source};
 use super::spec::{Limits, TensorSpec};
 use super::tables::{Chroma, FilterCache, FilterSet, needs_wide_sums};
 use super::vertical::PlaneReader;
+use crate::simd::{Columns, Kernels};
 
 /// Everything that turns a checked raw frame into a tensor.
 #[derive(Debug)]
 pub(super) struct Resizer {
     spec: TensorSpec,
     normalise: Normalise,
+    kernels: Kernels,
     filters: FilterCache,
     /// One vertically filtered row of the only or the luma plane.
     row: Vec<u16>,
@@ -26,18 +28,20 @@ pub(super) struct Resizer {
 
 impl Resizer {
     /// Allocates all that frames within `limits` need. Both arguments must have been validated.
-    pub fn new(spec: TensorSpec, limits: &Limits) -> Self {
-        // Three bytes per pixel, rounded up to whole YUYV pairs, and the element of padding that `sum_three` reads.
-        let row_len = limits.source_width as usize * 3 + 4;
+    pub fn new(spec: TensorSpec, limits: &Limits, kernels: Kernels) -> Self {
+        // Three bytes per pixel, rounded up to whole YUYV pairs, and the padding that the horizontal filter reads.
+        let row_len = limits.source_width as usize * 3 + 4 + Columns::PADDING;
         let wide_len = if needs_wide_sums(&spec, limits) { row_len } else { 0 };
         Self {
             spec,
             normalise: Normalise::new(&spec),
-            filters: FilterCache::new(&spec, limits),
+            kernels,
+            filters: FilterCache::new(&spec, limits, kernels),
             row: vec![0; row_len],
             chroma_row: vec![0; row_len],
             wide: vec![0; wide_len],
-            pixels: vec![[0.0; 4]; spec.width as usize],
+            // Whole groups of four, which the horizontal filter makes.
+            pixels: vec![[0.0; 4]; spec.width.next_multiple_of(4) as usize],
         }
     }
 
@@ -54,7 +58,7 @@ impl Resizer {
             width: geometry.width as usize,
             height: geometry.height as usize,
             gray_tensor: self.spec.channels() == 1,
-            tensor: TensorWriter::new(&self.spec, self.normalise, out),
+            tensor: TensorWriter::new(&self.spec, self.normalise, self.kernels, out),
             filters,
             row: &mut self.row,
             chroma_row: &mut self.chroma_row,
@@ -101,7 +105,7 @@ impl Pass<'_, '_> {
             if self.gray_tensor {
                 self.tensor.row_gray(index, self.pixels, |pixel| luma(in_order(pixel)));
             } else {
-                self.tensor.row_rgb(index, self.pixels, in_order);
+                self.tensor.row_samples(index, self.pixels, BGR);
             }
         }
     }

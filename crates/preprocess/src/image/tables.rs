@@ -4,6 +4,7 @@ use super::filter::{AxisFilter, taps_max};
 use super::horizontal::ColumnFilter;
 use super::spec::{Limits, TensorSpec};
 use super::vertical::{NARROW_TAPS_MAX, VerticalFilter};
+use crate::simd::Kernels;
 
 /// Source sizes kept. More streams of different sizes than this still work, at the cost of computing filters again (tens of microseconds).
 const SIZES_MAX: usize = 8;
@@ -49,11 +50,13 @@ pub(super) struct FilterCache {
 
 impl FilterCache {
     /// Reserves room for sources of any size within `limits`.
-    pub fn new(spec: &TensorSpec, limits: &Limits) -> Self {
-        let vertical =
-            || VerticalFilter::with_capacity(AxisFilter::with_capacity(limits.source_height, spec.height, spec.resize));
+    pub fn new(spec: &TensorSpec, limits: &Limits, kernels: Kernels) -> Self {
+        let vertical = || {
+            let axis = AxisFilter::with_capacity(limits.source_height, spec.height, spec.resize);
+            VerticalFilter::with_capacity(axis, kernels)
+        };
         let taps_max = taps_max(limits.source_width, spec.width, spec.resize);
-        let horizontal = || ColumnFilter::with_capacity(spec.width, taps_max);
+        let horizontal = || ColumnFilter::with_capacity(spec.width, taps_max, kernels);
         let columns = || AxisFilter::with_capacity(limits.source_width, spec.width, spec.resize);
         let sets = (0..SIZES_MAX).map(|_| FilterSet {
             // No source has size 0, so these are never found.

@@ -5,6 +5,7 @@
 
 use super::filter::AxisFilter;
 use super::source::Cursor;
+use crate::simd::{Kernels, TAPS_MAX};
 
 /// Most taps that are summed in u16: their bias of half a unit each must fit above 255.0.
 pub(super) const NARROW_TAPS_MAX: usize = 256;
@@ -22,13 +23,23 @@ pub(super) struct VerticalFilter {
     /// First fixed-point weight of each output row.
     starts: Vec<u32>,
     wide: bool,
+    /// Each narrow weight twice, in both halves of its word, as [`Kernels::vertical`] takes it.
+    doubled: Vec<u32>,
+    kernels: Kernels,
 }
 
 impl VerticalFilter {
     /// For `axis`'s capacity; see [`AxisFilter::with_capacity`].
-    pub fn with_capacity(axis: AxisFilter) -> Self {
+    pub fn with_capacity(axis: AxisFilter, kernels: Kernels) -> Self {
         let (rows, weights) = axis.capacity();
-        Self { axis, weights: Vec::with_capacity(weights), starts: Vec::with_capacity(rows), wide: false }
+        Self {
+            axis,
+            weights: Vec::with_capacity(weights),
+            starts: Vec::with_capacity(rows),
+            wide: false,
+            doubled: Vec::with_capacity(if kernels.are_vectors() { weights } else { 0 }),
+            kernels,
+        }
     }
 
     /// The filter in floating point, to be rebuilt; [`VerticalFilter::quantise`] must follow.
@@ -59,6 +70,10 @@ impl VerticalFilter {
                 *largest = (i64::from(*largest) - excess).clamp(0, i64::from(one)) as u32;
             }
         }
+        if self.kernels.are_vectors() {
+            self.doubled.clear();
+            self.doubled.extend(self.weights.iter().map(|weight| (weight & 0xffff) * 0x1_0001));
+        }
     }
 
     /// First source row and fixed-point weights of output row `row`.
@@ -66,13 +81,22 @@ impl VerticalFilter {
         let (start, weights) = self.axis.get(row);
         (start, &self.weights[self.starts[row] as usize..][..weights.len()])
     }
+
+    /// The weights of output row `row` for vectors, if these can do it: enough precision, and no weight of one, which 16 bits do not hold.
+    fn for_vectors(&self, row: usize) -> Option<&[u32]> {
+        let (_, weights) = self.get(row);
+        let can =
+            self.kernels.are_vectors() && !self.wide && weights.len() <= TAPS_MAX && !weights.contains(&NARROW_ONE);
+        can.then(|| &self.doubled[self.starts[row] as usize..][..weights.len()])
+    }
 }
 
 /// Reads one plane of an image from top to bottom.
 #[derive(Debug)]
 pub(super) struct PlaneReader<'a> {
-    /// At the start of `row`.
-    cursor: Cursor<'a>,
+    /// At the starts of `row` and the rows after it, `known` of them; at least the first.
+    rows: [Cursor<'a>; TAPS_MAX],
+    known: usize,
     row: usize,
     row_bytes: usize,
 }
@@ -80,7 +104,31 @@ pub(super) struct PlaneReader<'a> {
 impl<'a> PlaneReader<'a> {
     /// A plane whose first row starts at `cursor` and whose rows follow each other without gaps.
     pub fn new(cursor: Cursor<'a>, row_bytes: usize) -> Self {
-        Self { cursor, row: 0, row_bytes }
+        Self { rows: [cursor; TAPS_MAX], known: 1, row: 0, row_bytes }
+    }
+
+    /// Makes `row`, which is not above the present one, the first.
+    fn advance(&mut self, row: usize) {
+        let step = row.saturating_sub(self.row);
+        self.row = row;
+        if step < self.known {
+            self.rows.copy_within(step..self.known, 0);
+            self.known -= step;
+        } else {
+            let last = self.known - 1;
+            self.rows[0] = self.rows[last];
+            self.rows[0].skip((step - last) * self.row_bytes);
+            self.known = 1;
+        }
+    }
+
+    /// Finds the starts of the first `count` rows, at most [`TAPS_MAX`].
+    fn find_rows(&mut self, count: usize) {
+        for next in self.known..count {
+            self.rows[next] = self.rows[next - 1];
+            self.rows[next].skip(self.row_bytes);
+        }
+        self.known = self.known.max(count);
     }
 
     /// Computes output row `row` of `filter` into the first `row_bytes` elements of `sums`.
@@ -89,10 +137,14 @@ impl<'a> PlaneReader<'a> {
     /// [`NARROW_TAPS_MAX`] taps. Both slices must be long enough, and the source must have been checked to hold the plane.
     pub fn filter_row(&mut self, filter: &VerticalFilter, row: usize, sums: &mut [u16], wide: &mut [u32]) {
         let (start, weights) = filter.get(row);
-        self.cursor.skip(start.saturating_sub(self.row) * self.row_bytes);
-        self.row = start;
-        let mut cursor = self.cursor;
+        self.advance(start);
         let sums = &mut sums[..self.row_bytes];
+        if let Some(weights) = filter.for_vectors(row) {
+            self.find_rows(weights.len());
+            sum_rows(filter.kernels, &self.rows[..weights.len()], weights, sums);
+            return;
+        }
+        let mut cursor = self.rows[0];
         if filter.wide {
             let wide = &mut wide[..self.row_bytes];
             wide.fill(WIDE_ONE >> 9);
@@ -114,6 +166,30 @@ impl<'a> PlaneReader<'a> {
                 weight => each_run(&mut cursor, sums, |sums, bytes| add_narrow(sums, bytes, weight as u16)),
             }
         }
+    }
+}
+
+/// Sums rows in vectors: a stretch at a time that lies in one segment in each of them.
+fn sum_rows(kernels: Kernels, rows: &[Cursor<'_>], weights: &[u32], mut sums: &mut [u16]) {
+    let Some(first) = rows.first() else { return };
+    let mut cursors = [*first; TAPS_MAX];
+    let cursors = &mut cursors[..rows.len()];
+    cursors.copy_from_slice(rows);
+    let mut runs: [&[u8]; TAPS_MAX] = [&[]; TAPS_MAX];
+    while !sums.is_empty() {
+        let mut len = sums.len();
+        for (run, cursor) in runs.iter_mut().zip(cursors.iter_mut()) {
+            *run = cursor.run();
+            len = len.min(run.len());
+        }
+        if len == 0 {
+            return;
+        }
+        let (now, later) = sums.split_at_mut(len);
+        // Products are rounded down, by half a unit each on average.
+        kernels.vertical(&runs[..rows.len()], weights, (weights.len() / 2) as u16, now);
+        cursors.iter_mut().for_each(|cursor| cursor.consume(len));
+        sums = later;
     }
 }
 

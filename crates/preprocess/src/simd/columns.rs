@@ -1,0 +1,154 @@
+//! The weights of a horizontal filter in the order in which vectors take them.
+
+use super::TAPS_MAX;
+
+/// Taps of one [`Chunk`] where a pixel has chunks of its own.
+const CHUNK_TAPS: usize = 8;
+/// Pixels that share one [`Chunk`] where two taps are enough.
+const CHUNK_PIXELS: usize = 4;
+/// Largest fixed-point exponent of weights: with it, sums of 16-bit samples just fit 32 bits.
+const SHIFT_MAX: u32 = 16;
+
+/// Four lanes, each with the weights of two neighbouring taps, four times over (once per channel, and once for nothing).
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Chunk(pub(super) [[i16; 8]; 4]);
+
+/// A horizontal filter for three interleaved channels, in 16-bit fixed point.
+#[derive(Debug)]
+pub(crate) struct Columns {
+    /// First element of each pixel's first tap, padded to whole groups of four pixels.
+    pub(super) starts: Vec<u32>,
+    pub(super) chunks: Vec<Chunk>,
+    /// Chunks of each pixel; 0 where four pixels share one.
+    pub(super) chunks_per_pixel: usize,
+    /// What a sum of weights is worth: 2 to the power of this is one.
+    shift: u32,
+    reach: usize,
+    ready: bool,
+}
+
+impl Columns {
+    /// Elements that a row must have after its last sample: vectors are fetched whole.
+    pub const PADDING: usize = 32;
+
+    /// Room for `output_len` pixels of up to `taps_max` taps.
+    pub fn with_capacity(output_len: u32, taps_max: usize) -> Self {
+        let padded = (output_len as usize).next_multiple_of(CHUNK_PIXELS);
+        let chunks = padded * taps_max.min(TAPS_MAX).div_ceil(CHUNK_TAPS);
+        Self {
+            starts: Vec::with_capacity(padded),
+            chunks: Vec::with_capacity(chunks),
+            chunks_per_pixel: 0,
+            shift: 0,
+            reach: 0,
+            ready: false,
+        }
+    }
+
+    /// Whether the filter could be taken over: it has no more taps than fixed point is precise enough for.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Takes over a filter: for each of `len` output pixels, `get` tells the first source pixel and the weights, which sum to 1.
+    pub fn rebuild<'w>(&mut self, len: usize, get: impl Fn(usize) -> (usize, &'w [f32])) {
+        self.starts.clear();
+        self.chunks.clear();
+        let taps = (0..len).map(|pixel| get(pixel).1.len()).max().unwrap_or(0);
+        self.ready = (1..=TAPS_MAX).contains(&taps);
+        if !self.ready {
+            return;
+        }
+        let heaviest = (0..len).flat_map(|pixel| get(pixel).1).copied().fold(0.0, f32::max);
+        // One more than the heaviest weight may become by rounding must fit 16 bits with a sign.
+        let fits = |shift: &u32| heaviest * (1u32 << shift) as f32 + 2.0 <= f32::from(i16::MAX);
+        self.shift = (0..=SHIFT_MAX).rev().find(fits).unwrap_or(0);
+        self.chunks_per_pixel = if taps <= 2 { 0 } else { taps.div_ceil(CHUNK_TAPS) };
+        let padded = len.next_multiple_of(CHUNK_PIXELS);
+        let chunks = if self.chunks_per_pixel == 0 { padded / CHUNK_PIXELS } else { padded * self.chunks_per_pixel };
+        self.chunks.resize(chunks, Chunk([[0; 8]; 4]));
+        for pixel in 0..len {
+            let (start, weights) = get(pixel);
+            self.starts.push(start as u32 * 3);
+            self.fill(pixel, weights);
+        }
+        self.starts.resize(padded, 0);
+        let furthest = self.starts.iter().max().copied().unwrap_or(0) as usize;
+        self.reach = furthest + self.chunks_per_pixel.saturating_sub(1) * CHUNK_TAPS * 3 + Self::PADDING;
+    }
+
+    /// Weights in fixed point. The running total is rounded rather than each weight, so that they sum to exactly one.
+    fn fill(&mut self, pixel: usize, weights: &[f32]) {
+        let one = f64::from(1u32 << self.shift);
+        let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+        let (mut sum, mut given) = (0.0, 0);
+        for (tap, weight) in weights.iter().enumerate() {
+            sum += f64::from(*weight);
+            let due = (sum / total * one).round() as i32;
+            let fixed = (due - given) as i16;
+            given = due;
+            let (chunk, lane) = match self.chunks_per_pixel {
+                0 => (pixel / CHUNK_PIXELS, pixel % CHUNK_PIXELS),
+                chunks => (pixel * chunks + tap / CHUNK_TAPS, tap % CHUNK_TAPS / 2),
+            };
+            for pair in self.chunks[chunk].0[lane].as_chunks_mut::<2>().0 {
+                pair[tap % 2] = fixed;
+            }
+        }
+    }
+
+    /// Output pixels, padded to whole groups of four.
+    pub fn pixels(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// Elements that a row must have, with its padding.
+    pub(super) fn reach(&self) -> usize {
+        self.reach
+    }
+
+    /// What a weighted sum is multiplied by to be a sample again.
+    pub(super) fn unit(&self) -> f32 {
+        1.0 / (1u32 << self.shift) as f32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Columns;
+
+    fn weights_of(columns: &Columns, pixel: usize, taps: usize) -> Vec<i32> {
+        let at = |tap: usize| match columns.chunks_per_pixel {
+            0 => columns.chunks[pixel / 4].0[pixel % 4][tap % 2],
+            chunks => columns.chunks[pixel * chunks + tap / 8].0[tap % 8 / 2][tap % 2],
+        };
+        (0..taps).map(|tap| i32::from(at(tap))).collect()
+    }
+
+    #[test]
+    fn weights_sum_to_exactly_one() {
+        for taps in [1usize, 2, 3, 7, 8, 9, 36] {
+            let weights: Vec<f32> = (1..=taps).map(|tap| tap as f32 / (taps * (taps + 1) / 2) as f32).collect();
+            let mut columns = Columns::with_capacity(5, taps);
+            columns.rebuild(5, |pixel| (pixel, &weights));
+            assert!(columns.is_ready());
+            let one = (1.0 / columns.unit()) as i32;
+            for pixel in 0..5 {
+                let fixed = weights_of(&columns, pixel, taps);
+                assert_eq!(fixed.iter().sum::<i32>(), one, "{taps} taps");
+                let near = |(fixed, weight): (&i32, &f32)| (*fixed as f32 - weight * one as f32).abs() <= 1.01;
+                assert!(fixed.iter().zip(&weights).all(near), "{taps} taps: {fixed:?}");
+            }
+            assert_eq!(columns.pixels(), 8);
+        }
+    }
+
+    #[test]
+    fn filters_that_are_too_long_are_left_to_others() {
+        let weights = vec![1.0 / 37.0; 37];
+        let mut columns = Columns::with_capacity(1, 37);
+        columns.rebuild(1, |_| (0, &weights));
+        assert!(!columns.is_ready());
+    }
+}
