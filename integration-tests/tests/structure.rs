@@ -43,7 +43,7 @@ const MAY_USE_ANY: &[&str] = &["integration-tests", "benches"];
 /// Where `unsafe` may stand: prefixes of paths. Besides these, files called `ffi.rs` in the crates [`FFI`].
 const UNSAFE: &[&str] =
     &["crates/arena/", "crates/dpdk-sys/", "crates/preprocess/src/simd/", "crates/supervisor/src/spawn.rs"];
-const FFI: &[&str] = &["crates/ports/", "crates/engines/"];
+const FFI: &[&str] = &["crates/ports/", "crates/engines/", "crates/preprocess/src/image/turbojpeg/"];
 
 /// Where raw atomics may stand.
 const ATOMICS: &[&str] = &["crates/arena/"];

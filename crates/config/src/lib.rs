@@ -64,7 +64,7 @@ pub use post::{BoxForm, BoxUnits, Post, PostKind, ScoreActivation};
 pub use prefix::{Prefix, PrefixError};
 pub use reload::{LIVE_KEYS, Reload, diff};
 pub use replay::{AtEnd, Replay, Speed};
-pub use stages::{Color, Engine, Infer, Layout, Picture, Precision, Preprocess, Resize, RxGateway, Spread};
+pub use stages::{Color, Engine, Infer, Jpeg, Layout, Picture, Precision, Preprocess, Resize, RxGateway, Spread};
 pub use stream::{Policy, ReplyTo, Stream, StreamId};
 pub use supervisor::{StageUser, Supervisor, default_bin_dir, default_control_socket};
 pub use topology::{Instance, InstanceKind, Topology};

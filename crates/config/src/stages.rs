@@ -58,6 +58,18 @@ words! {
 }
 
 words! {
+    /// What decodes JPEG frames.
+    Jpeg {
+        /// libjpeg-turbo if the machine has it, else the embedded decoder.
+        Auto = "auto",
+        /// libjpeg-turbo (`libturbojpeg.so.0`).
+        TurboJpeg = "turbojpeg",
+        /// The embedded decoder.
+        Zune = "zune",
+    }
+}
+
+words! {
     /// What runs the network.
     Engine {
         /// The fastest of those below that run the network here and agree with each other.
@@ -193,6 +205,10 @@ pub struct Preprocess {
     pub spread: Spread,
     /// How pictures become the default network's input.
     pub picture: Picture,
+    /// What decodes JPEG frames.
+    pub jpeg: Jpeg,
+    /// Whether JPEG frames much larger than the tensor are decoded at a fraction of their size.
+    pub jpeg_scaling: bool,
     /// Widest picture that is accepted, in pixels.
     pub max_width: u32,
     /// Highest picture that is accepted, in pixels.
@@ -201,7 +217,15 @@ pub struct Preprocess {
 
 impl Preprocess {
     pub(crate) fn defaults() -> Self {
-        Self { instances: 1, spread: Spread::Shortest, picture: Picture::defaults(), max_width: 1920, max_height: 1200 }
+        Self {
+            instances: 1,
+            spread: Spread::Shortest,
+            picture: Picture::defaults(),
+            jpeg: Jpeg::Auto,
+            jpeg_scaling: true,
+            max_width: 1920,
+            max_height: 1200,
+        }
     }
 
     /// `picture`: what the default network's manifest says.
@@ -210,6 +234,8 @@ impl Preprocess {
         section.set("instances", &mut preprocess.instances)?;
         section.set("spread", &mut preprocess.spread)?;
         preprocess.picture.read(section)?;
+        section.set("jpeg", &mut preprocess.jpeg)?;
+        section.set("jpeg_scaling", &mut preprocess.jpeg_scaling)?;
         section.set("max_width", &mut preprocess.max_width)?;
         section.set("max_height", &mut preprocess.max_height)?;
         Ok(preprocess)

@@ -1,6 +1,6 @@
 //! What the configured models want: a picture of some size, or just numbers.
 
-use crate::image::{Color, Layout, Limits, PixelFormat, Preprocessor, Resize, TensorSpec};
+use crate::image::{Color, JpegDecoder, Layout, Limits, Options, PixelFormat, Preprocessor, Resize, TensorSpec};
 use ::stage::Stop;
 use config::{DType, Network, Pipeline, StreamId};
 use wire::Encoding;
@@ -120,7 +120,14 @@ impl Input {
             source_height: pipeline.preprocess.max_height,
             jpeg_bytes: pipeline.limits.max_frame_bytes,
         };
-        let image = Preprocessor::new(spec, limits).map_err(|e| bad(e.to_string()))?;
+        let jpeg = match pipeline.preprocess.jpeg {
+            config::Jpeg::Auto => JpegDecoder::Auto,
+            config::Jpeg::TurboJpeg => JpegDecoder::TurboJpeg,
+            config::Jpeg::Zune => JpegDecoder::Zune,
+        };
+        let options = Options { jpeg, jpeg_scaling: pipeline.preprocess.jpeg_scaling, ..Options::default() };
+        let image = Preprocessor::with_options(spec, limits, options).map_err(|e| bad(e.to_string()))?;
+        tracing::info!("filters: {}; JPEG: {}", options.kernels.isa(), image.jpeg_choice());
         Ok(Self { bytes, is_f32, image: Some(image) })
     }
 }

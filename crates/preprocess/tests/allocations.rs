@@ -2,7 +2,9 @@
 
 use allocation_counter::measure;
 use jpeg_encoder::{ColorType, Encoder};
-use preprocess::image::{Geometry, Limits, PixelFormat, Preprocessor, Resize, Source, TensorSpec};
+use preprocess::image::{
+    Geometry, JpegDecoder, Limits, Options, PixelFormat, Preprocessor, Resize, Source, TensorSpec,
+};
 
 const LIMITS: Limits = Limits { source_width: 640, source_height: 480, jpeg_bytes: 1 << 20 };
 
@@ -45,7 +47,10 @@ fn tensors_and_refused_frames_allocate_nothing() {
 
 #[test]
 fn jpegs_give_back_what_the_decoder_takes() {
-    let (mut preprocessor, mut tensor) = preprocessor(Resize::Bilinear);
+    let spec = TensorSpec::rgb(96, 96);
+    let options = Options { jpeg: JpegDecoder::Zune, ..Options::default() };
+    let mut preprocessor = Preprocessor::with_options(spec, LIMITS, options).expect("valid");
+    let mut tensor = vec![0.0; spec.elements()];
     let pixels = vec![99; 640 * 480 * 3];
     let geometry = Geometry { width: 640, height: 480, format: PixelFormat::Jpeg };
     for (progressive, bytes_limit) in [(false, 512 << 10), (true, 8 << 20)] {
@@ -62,5 +67,32 @@ fn jpegs_give_back_what_the_decoder_takes() {
         );
         assert_eq!((heap.count_current, heap.bytes_current), (0, 0), "the decoder leaks");
         assert!(heap.bytes_max < bytes_limit, "{} bytes", heap.bytes_max);
+    }
+}
+
+/// libjpeg-turbo's own memory comes from `malloc` and is not counted here.
+#[test]
+fn around_libjpeg_turbo_nothing_is_allocated() {
+    let spec = TensorSpec::rgb(96, 96);
+    let options = Options { jpeg: JpegDecoder::TurboJpeg, ..Options::default() };
+    let mut preprocessor = match Preprocessor::with_options(spec, LIMITS, options) {
+        Ok(preprocessor) => preprocessor,
+        Err(missing) => {
+            println!("SKIPPED: {missing}");
+            return;
+        }
+    };
+    let mut tensor = vec![0.0; spec.elements()];
+    let geometry = Geometry { width: 640, height: 480, format: PixelFormat::Jpeg };
+    for progressive in [false, true] {
+        let mut file = Vec::new();
+        let mut encoder = Encoder::new(&mut file, 90);
+        encoder.set_progressive(progressive);
+        encoder.encode(&vec![99; 640 * 480 * 3], 640, 480, ColorType::Rgb).expect("valid");
+        let segments: Vec<&[u8]> = file.chunks(1_400).collect();
+        let heap = measure(|| {
+            preprocessor.run(&Source::new(&segments), geometry, &mut tensor).expect("valid");
+        });
+        assert_eq!(heap.count_total, 0);
     }
 }

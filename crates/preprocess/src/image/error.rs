@@ -80,7 +80,7 @@ pub enum ImageError {
     },
     /// The JPEG does not decode.
     #[error("not a JPEG that can be decoded ({0}): check the encoder and that the whole file was sent")]
-    Decode(#[source] DecodeErrors),
+    Decode(#[source] JpegFault),
     /// The JPEG has no end marker. The decoder alone would show what is missing at the end as gray.
     #[error("JPEG of {actual} bytes has no end marker (EOI): its end is missing, send the whole file")]
     JpegCut {
@@ -103,9 +103,32 @@ pub enum ImageError {
     },
 }
 
+/// What a JPEG decoder found wrong with a file.
+#[derive(Debug, thiserror::Error)]
+pub enum JpegFault {
+    /// In the words of the embedded decoder.
+    #[error("{0}")]
+    Zune(#[from] DecodeErrors),
+    /// In libjpeg-turbo's words; its warnings count.
+    #[error("{0}")]
+    TurboJpeg(String),
+    /// Each scan costs a pass over the picture.
+    #[error("more than {limit} scans")]
+    Scans {
+        /// Most scans that are decoded.
+        limit: usize,
+    },
+}
+
 /// Why a [`TensorSpec`](super::TensorSpec) or [`Limits`](super::Limits) cannot be served.
-#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SpecError {
+    /// The decoder that was asked for is not there.
+    #[error("libjpeg-turbo cannot be used: {reason}; install it, or let the decoder be chosen (jpeg = \"auto\")")]
+    NoTurboJpeg {
+        /// What is missing.
+        reason: String,
+    },
     /// A size is zero or beyond what the tables can index.
     #[error("{what} is {value}: it must lie between 1 and {max}")]
     Size {

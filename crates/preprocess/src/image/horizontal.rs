@@ -1,7 +1,7 @@
 //! The horizontal filter: weighted sums over one row of 8.8 samples, in f32.
 
 use super::filter::AxisFilter;
-use crate::simd::{Columns, Kernels};
+use crate::simd::{Columns, Kernels, ZERO};
 
 /// Filtered samples of one pixel, still 256 times their 8-bit values. Four lanes, because that is one vector register; what the
 /// lanes hold depends on the source format.
@@ -50,11 +50,21 @@ impl ColumnFilter {
         }
     }
 
+    /// What stands for 0 in the rows that [`ColumnFilter::three`] takes.
+    pub fn zero_of_three(&self) -> u16 {
+        if self.vectors().is_some() { ZERO } else { 0 }
+    }
+
+    fn vectors(&self) -> Option<&Columns> {
+        self.columns.as_ref().filter(|columns| columns.is_ready())
+    }
+
     /// Filters three interleaved channels into the first three lanes of each pixel; the fourth is meaningless.
     ///
-    /// `row` must have [`Columns::PADDING`] elements after its samples: vectors are fetched whole.
+    /// `row` must have [`Columns::PADDING`] elements after its samples, since vectors are fetched whole, and [`ColumnFilter::zero_of_three`]
+    /// for 0.
     pub fn three(&self, row: &[u16], pixels: &mut [Pixel]) {
-        if let Some(columns) = self.columns.as_ref().filter(|columns| columns.is_ready()) {
+        if let Some(columns) = self.vectors() {
             self.kernels.three(row, columns, pixels);
             return;
         }
@@ -124,8 +134,9 @@ mod tests {
         row[..12].copy_from_slice(&[1, 10, 100, 3, 30, 300, 5, 50, 500, 7, 70, 700]);
         for kernels in [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().filter_map(Kernels::of) {
             let filter = halving(4, kernels);
+            let biased = row.map(|sample| sample.wrapping_add(filter.zero_of_three()));
             let mut pixels = [[0.0; 4]; 4];
-            filter.three(&row, &mut pixels);
+            filter.three(&biased, &mut pixels);
             let sums = pixels.map(|[a, b, c, _]| [a as u32, b as u32, c as u32]);
             assert_eq!(sums[..2], [[2, 20, 200], [6, 60, 600]], "{kernels:?}");
             filter.one::<3>(&row[1..], 2, &mut pixels);

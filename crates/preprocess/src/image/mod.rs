@@ -14,8 +14,9 @@
 //! [`Report::copied_bytes`] counts bytes that were only moved: 0 for every raw format and for a JPEG in one segment, the
 //! JPEG's length if it had to be gathered from several, the tensor's length for [`PixelFormat::TensorF32`].
 //! [`Preprocessor::new`] allocates all memory, and no call of [`Preprocessor::run`] on a raw format or tensor allocates.
-//! The JPEG decoder has tables and a few rows of coefficients (those of the whole image for progressive JPEGs) of its own: it
-//! allocates and frees them in each call, within what the largest source size needs (`tests/allocations.rs` prints how much).
+//! A JPEG decoder has tables and a few rows of coefficients (those of the whole image for progressive JPEGs) of its own: it
+//! allocates and frees them in each call, within what the largest source size needs (`tests/allocations.rs` prints how much;
+//! libjpeg-turbo does so through the C library's `malloc`).
 //!
 //! # Colour
 //! NV12 and YUYV are ITU-R BT.601-7, limited range (Y 16..=235, U and V 16..=240, 128 neutral; section 2.5.3):
@@ -37,16 +38,20 @@ mod filter;
 mod format;
 mod horizontal;
 mod jpeg;
+mod jpeg_scans;
 mod preprocessor;
 mod resizer;
 mod source;
 mod spec;
 mod tables;
+mod turbojpeg;
 mod vertical;
 
 pub use crate::simd::{Isa, Kernels};
-pub use error::{ImageError, SpecError};
+pub use error::{ImageError, JpegFault, SpecError};
 pub use format::{Geometry, PixelFormat};
+pub use jpeg::JpegChoice;
 pub use preprocessor::{Preprocessor, Report};
+pub(crate) use source::Cursor;
 pub use source::Source;
-pub use spec::{Color, Layout, Limits, Resize, TensorSpec};
+pub use spec::{Color, JpegDecoder, Layout, Limits, Options, Resize, TensorSpec};

@@ -2,11 +2,10 @@
 
 use super::error::{ImageError, SpecError};
 use super::format::{Geometry, PixelFormat};
-use super::jpeg::Decoder;
+use super::jpeg::{Decoder, JpegChoice};
 use super::resizer::Resizer;
 use super::source::{Cursor, Source};
-use super::spec::{Limits, TensorSpec};
-use crate::simd::Kernels;
+use super::spec::{Limits, Options, TensorSpec};
 
 /// Turns frames into tensors of one shape. Holds all memory that takes; one per stage instance.
 #[derive(Debug)]
@@ -32,17 +31,23 @@ impl Preprocessor {
     /// # Errors
     /// If a size is zero or too large, or a normalisation constant cannot be used.
     pub fn new(spec: TensorSpec, limits: Limits) -> Result<Self, SpecError> {
-        Self::with_kernels(spec, limits, Kernels::best())
+        Self::with_options(spec, limits, Options::default())
     }
 
-    /// As [`Preprocessor::new`], with these inner loops instead of the fastest: for tests and comparisons.
+    /// As [`Preprocessor::new`], with these inner loops and this decoder instead of the fastest.
     ///
     /// # Errors
-    /// As [`Preprocessor::new`].
-    pub fn with_kernels(spec: TensorSpec, limits: Limits, kernels: Kernels) -> Result<Self, SpecError> {
+    /// As [`Preprocessor::new`], and if the decoder is one that the machine does not have.
+    pub fn with_options(spec: TensorSpec, limits: Limits, options: Options) -> Result<Self, SpecError> {
         spec.validate()?;
         limits.validate()?;
-        Ok(Self { spec, limits, decoder: Decoder::new(&spec, limits), resizer: Resizer::new(spec, &limits, kernels) })
+        let decoder = Decoder::new(&spec, limits, options)?;
+        Ok(Self { spec, limits, decoder, resizer: Resizer::new(spec, &limits, options.kernels) })
+    }
+
+    /// Which decoder JPEG frames get, and why not a better one.
+    pub fn jpeg_choice(&self) -> &JpegChoice {
+        self.decoder.choice()
     }
 
     /// The tensor that is produced.

@@ -1,13 +1,14 @@
 //! The pass from raw pixels to the tensor: which planes a format has, and which samples of theirs make a pixel.
 
 use super::color::{Normalise, TensorWriter, expand_luma, luma, yuv_to_rgb};
+use super::filter::taps_max;
 use super::format::{Geometry, PixelFormat};
 use super::horizontal::Pixel;
 use super::source::{Cursor, Source};
 use super::spec::{Limits, TensorSpec};
 use super::tables::{Chroma, FilterCache, FilterSet, needs_wide_sums};
 use super::vertical::PlaneReader;
-use crate::simd::{Columns, Kernels};
+use crate::simd::{BLOCK, Columns, Kernels, RowStore};
 
 /// Everything that turns a checked raw frame into a tensor.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub(super) struct Resizer {
     normalise: Normalise,
     kernels: Kernels,
     filters: FilterCache,
+    stores: Stores,
     /// One vertically filtered row of the only or the luma plane.
     row: Vec<u16>,
     /// One vertically filtered row of the chroma plane.
@@ -26,17 +28,29 @@ pub(super) struct Resizer {
     pixels: Vec<Pixel>,
 }
 
+/// Memory for source rows in the making, per plane.
+#[derive(Debug)]
+struct Stores {
+    first: RowStore,
+    chroma: RowStore,
+}
+
 impl Resizer {
     /// Allocates all that frames within `limits` need. Both arguments must have been validated.
     pub fn new(spec: TensorSpec, limits: &Limits, kernels: Kernels) -> Self {
         // Three bytes per pixel, rounded up to whole YUYV pairs, and the padding that the horizontal filter reads.
-        let row_len = limits.source_width as usize * 3 + 4 + Columns::PADDING;
+        let row_bytes = limits.source_width as usize * 3 + 4;
+        // Whole blocks, which the vertical filter makes.
+        let row_len = row_bytes.next_multiple_of(BLOCK) + Columns::PADDING;
+        let taps = if kernels.are_vectors() { taps_max(limits.source_height, spec.height, spec.resize) } else { 0 };
+        let store = || RowStore::with_capacity(row_bytes, taps);
         let wide_len = if needs_wide_sums(&spec, limits) { row_len } else { 0 };
         Self {
             spec,
             normalise: Normalise::new(&spec),
             kernels,
             filters: FilterCache::new(&spec, limits, kernels),
+            stores: Stores { first: store(), chroma: store() },
             row: vec![0; row_len],
             chroma_row: vec![0; row_len],
             wide: vec![0; wide_len],
@@ -65,12 +79,13 @@ impl Resizer {
             wide: &mut self.wide,
             pixels: &mut self.pixels,
         };
+        let stores = &mut self.stores;
         match geometry.format {
-            PixelFormat::Rgb8 => pass.rgb::<false>(),
-            PixelFormat::Bgr8 => pass.rgb::<true>(),
-            PixelFormat::Gray8 => pass.gray(),
-            PixelFormat::Nv12 => pass.nv12(),
-            PixelFormat::Yuyv => pass.yuyv(),
+            PixelFormat::Rgb8 => pass.rgb::<false>(stores),
+            PixelFormat::Bgr8 => pass.rgb::<true>(stores),
+            PixelFormat::Gray8 => pass.gray(stores),
+            PixelFormat::Nv12 => pass.nv12(stores),
+            PixelFormat::Yuyv => pass.yuyv(stores),
             // Not pixels: the caller decodes or copies these.
             PixelFormat::Jpeg | PixelFormat::TensorF32 => {}
         }
@@ -96,11 +111,12 @@ impl Pass<'_, '_> {
         self.filters.vertical.axis().len()
     }
 
-    fn rgb<const BGR: bool>(&mut self) {
-        let mut plane = PlaneReader::new(self.cursor, self.width * 3);
+    fn rgb<const BGR: bool>(&mut self, stores: &mut Stores) {
+        let mut plane = PlaneReader::new(self.cursor, self.width * 3, &self.filters.vertical, &mut stores.first);
         let in_order = |[a, b, c, _]: Pixel| if BGR { [c, b, a] } else { [a, b, c] };
+        let zero = self.filters.horizontal.zero_of_three();
         for index in 0..self.rows() {
-            plane.filter_row(&self.filters.vertical, index, self.row, self.wide);
+            plane.filter_row(&self.filters.vertical, index, zero, self.row, self.wide);
             self.filters.horizontal.three(self.row, self.pixels);
             if self.gray_tensor {
                 self.tensor.row_gray(index, self.pixels, |pixel| luma(in_order(pixel)));
@@ -110,10 +126,10 @@ impl Pass<'_, '_> {
         }
     }
 
-    fn gray(&mut self) {
-        let mut plane = PlaneReader::new(self.cursor, self.width);
+    fn gray(&mut self, stores: &mut Stores) {
+        let mut plane = PlaneReader::new(self.cursor, self.width, &self.filters.vertical, &mut stores.first);
         for index in 0..self.rows() {
-            plane.filter_row(&self.filters.vertical, index, self.row, self.wide);
+            plane.filter_row(&self.filters.vertical, index, 0, self.row, self.wide);
             self.filters.horizontal.one::<1>(self.row, 0, self.pixels);
             if self.gray_tensor {
                 self.tensor.row_gray(index, self.pixels, |pixel| pixel[0]);
@@ -123,16 +139,17 @@ impl Pass<'_, '_> {
         }
     }
 
-    fn nv12(&mut self) {
-        let mut plane = PlaneReader::new(self.cursor, self.width);
+    fn nv12(&mut self, stores: &mut Stores) {
+        let mut plane = PlaneReader::new(self.cursor, self.width, &self.filters.vertical, &mut stores.first);
         let mut chroma_cursor = self.cursor;
         chroma_cursor.skip(self.width * self.height);
-        let mut chroma_plane = PlaneReader::new(chroma_cursor, self.width.div_ceil(2) * 2);
+        let filter = &self.filters.vertical_chroma;
+        let mut chroma_plane = PlaneReader::new(chroma_cursor, self.width.div_ceil(2) * 2, filter, &mut stores.chroma);
         for index in 0..self.rows() {
-            plane.filter_row(&self.filters.vertical, index, self.row, self.wide);
+            plane.filter_row(&self.filters.vertical, index, 0, self.row, self.wide);
             self.filters.horizontal.one::<1>(self.row, 0, self.pixels);
             if !self.gray_tensor {
-                chroma_plane.filter_row(&self.filters.vertical_chroma, index, self.chroma_row, self.wide);
+                chroma_plane.filter_row(&self.filters.vertical_chroma, index, 0, self.chroma_row, self.wide);
                 self.filters.horizontal_chroma.one::<2>(self.chroma_row, 1, self.pixels);
                 self.filters.horizontal_chroma.one::<2>(&self.chroma_row[1..], 2, self.pixels);
             }
@@ -140,10 +157,11 @@ impl Pass<'_, '_> {
         }
     }
 
-    fn yuyv(&mut self) {
-        let mut plane = PlaneReader::new(self.cursor, self.width.div_ceil(2) * 4);
+    fn yuyv(&mut self, stores: &mut Stores) {
+        let mut plane =
+            PlaneReader::new(self.cursor, self.width.div_ceil(2) * 4, &self.filters.vertical, &mut stores.first);
         for index in 0..self.rows() {
-            plane.filter_row(&self.filters.vertical, index, self.row, self.wide);
+            plane.filter_row(&self.filters.vertical, index, 0, self.row, self.wide);
             self.filters.horizontal.one::<2>(self.row, 0, self.pixels);
             if !self.gray_tensor {
                 self.filters.horizontal_chroma.one::<4>(&self.row[1..], 1, self.pixels);

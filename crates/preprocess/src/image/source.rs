@@ -41,7 +41,7 @@ impl<'a> Source<'a> {
 
 /// Reads a [`Source`] forward in runs, each within one segment.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     segments: &'a [&'a [u8]],
     /// What is left of the current segment.
     run: &'a [u8],
@@ -56,12 +56,31 @@ impl<'a> Cursor<'a> {
     }
 
     /// The bytes from here to the end of their segment; empty only at the end of the frame.
+    #[inline]
     pub fn run(&mut self) -> &'a [u8] {
-        self.refill();
+        while self.run.is_empty() {
+            let Some(segment) = self.segments.get(self.next) else { break };
+            self.run = segment;
+            self.next += 1;
+        }
         self.run
     }
 
+    /// The current segment, and how many bytes of it are left.
+    #[inline]
+    pub fn segment(&self) -> (&'a [u8], usize) {
+        let segment = self.next.checked_sub(1).and_then(|current| self.segments.get(current));
+        (segment.copied().unwrap_or(&[]), self.run.len())
+    }
+
+    /// The segment after the current one.
+    #[inline]
+    pub fn following(&self) -> Option<&'a [u8]> {
+        self.segments.get(self.next).copied()
+    }
+
     /// Steps over `count` bytes of the current run.
+    #[inline]
     pub fn consume(&mut self, count: usize) {
         self.run = self.run.get(count..).unwrap_or(&[]);
     }
@@ -82,15 +101,6 @@ impl<'a> Cursor<'a> {
             }
             self.consume(step);
             count -= step;
-        }
-    }
-
-    #[inline]
-    fn refill(&mut self) {
-        while self.run.is_empty() {
-            let Some(segment) = self.segments.get(self.next) else { return };
-            self.run = segment;
-            self.next += 1;
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the model wants, and how large the images may be.
 
 use super::error::SpecError;
+use crate::simd::Kernels;
 
 /// Largest side of a source image or tensor, pixels. Beyond it table entries would not fit their types.
 const SIDE_MAX: u32 = 16_384;
@@ -120,6 +121,38 @@ impl Limits {
     pub(super) fn validate(&self) -> Result<(), SpecError> {
         side("maximum source width", self.source_width)?;
         side("maximum source height", self.source_height)
+    }
+}
+
+/// Which decoder JPEG frames get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum JpegDecoder {
+    /// libjpeg-turbo if the machine has it, else the embedded one.
+    #[default]
+    Auto,
+    /// libjpeg-turbo (`libturbojpeg.so.0`, TurboJPEG 2 or 3); an error if the machine does not have it.
+    TurboJpeg,
+    /// The embedded one, zune-jpeg.
+    Zune,
+}
+
+/// How the work is done. Other choices give nearly the same tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// The filters' inner loops.
+    pub kernels: Kernels,
+    /// Decoder of JPEG frames.
+    pub jpeg: JpegDecoder,
+    /// Whether a JPEG that is at least twice as large as the tensor, in both directions, is decoded at 1/2, 1/4 or 1/8 of its size: the smallest
+    /// that is not below the tensor's. Each pixel then is the mean of the square that it stands for, so [`Resize::Bilinear`] aliases less,
+    /// and [`Resize::BilinearAntialias`] is a little softer. Only libjpeg-turbo does it.
+    pub jpeg_scaling: bool,
+}
+
+impl Default for Options {
+    /// The fastest that the processor and the machine have.
+    fn default() -> Self {
+        Self { kernels: Kernels::best(), jpeg: JpegDecoder::Auto, jpeg_scaling: true }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::filter::AxisFilter;
 use super::source::Cursor;
-use crate::simd::{Kernels, TAPS_MAX};
+use crate::simd::{Kernels, RowStore, Rows, TAPS_MAX};
 
 /// Most taps that are summed in u16: their bias of half a unit each must fit above 255.0.
 pub(super) const NARROW_TAPS_MAX: usize = 256;
@@ -25,6 +25,8 @@ pub(super) struct VerticalFilter {
     wide: bool,
     /// Each narrow weight twice, in both halves of its word, as [`Kernels::vertical`] takes it.
     doubled: Vec<u32>,
+    /// Most taps of an output row that vectors make.
+    vector_taps: usize,
     kernels: Kernels,
 }
 
@@ -38,6 +40,7 @@ impl VerticalFilter {
             starts: Vec::with_capacity(rows),
             wide: false,
             doubled: Vec::with_capacity(if kernels.are_vectors() { weights } else { 0 }),
+            vector_taps: 0,
             kernels,
         }
     }
@@ -73,6 +76,8 @@ impl VerticalFilter {
         if self.kernels.are_vectors() {
             self.doubled.clear();
             self.doubled.extend(self.weights.iter().map(|weight| (weight & 0xffff) * 0x1_0001));
+            let taps = (0..self.axis.len()).filter_map(|row| self.for_vectors(row)).map(<[u32]>::len);
+            self.vector_taps = taps.max().unwrap_or(0);
         }
     }
 
@@ -94,57 +99,55 @@ impl VerticalFilter {
 /// Reads one plane of an image from top to bottom.
 #[derive(Debug)]
 pub(super) struct PlaneReader<'a> {
-    /// At the starts of `row` and the rows after it, `known` of them; at least the first.
-    rows: [Cursor<'a>; TAPS_MAX],
-    known: usize,
+    /// At the start of `row`.
+    cursor: Cursor<'a>,
     row: usize,
     row_bytes: usize,
+    /// For vectors: the rows that they sum, and the start of the one after these.
+    rows: Rows<'a>,
+    next: Cursor<'a>,
 }
 
 impl<'a> PlaneReader<'a> {
-    /// A plane whose first row starts at `cursor` and whose rows follow each other without gaps.
-    pub fn new(cursor: Cursor<'a>, row_bytes: usize) -> Self {
-        Self { rows: [cursor; TAPS_MAX], known: 1, row: 0, row_bytes }
+    /// A plane whose first row starts at `cursor` and whose rows follow each other without gaps, for `filter`.
+    pub fn new(cursor: Cursor<'a>, row_bytes: usize, filter: &VerticalFilter, store: &'a mut RowStore) -> Self {
+        let rows = Rows::new(store, row_bytes, filter.vector_taps);
+        Self { cursor, row: 0, row_bytes, rows, next: cursor }
     }
 
-    /// Makes `row`, which is not above the present one, the first.
-    fn advance(&mut self, row: usize) {
-        let step = row.saturating_sub(self.row);
-        self.row = row;
-        if step < self.known {
-            self.rows.copy_within(step..self.known, 0);
-            self.known -= step;
-        } else {
-            let last = self.known - 1;
-            self.rows[0] = self.rows[last];
-            self.rows[0].skip((step - last) * self.row_bytes);
-            self.known = 1;
+    /// Adds what is missing of `count` rows from `start` on.
+    fn add_rows(&mut self, start: usize, count: usize) {
+        if self.rows.next() < start {
+            self.rows.skip_to(start, &mut self.next);
         }
-    }
-
-    /// Finds the starts of the first `count` rows, at most [`TAPS_MAX`].
-    fn find_rows(&mut self, count: usize) {
-        for next in self.known..count {
-            self.rows[next] = self.rows[next - 1];
-            self.rows[next].skip(self.row_bytes);
+        while self.rows.next() < start + count {
+            self.rows.add(&mut self.next);
         }
-        self.known = self.known.max(count);
     }
 
     /// Computes output row `row` of `filter` into the first `row_bytes` elements of `sums`.
     ///
     /// Rows must be asked for in ascending order. `wide` is scratch of at least `row_bytes` elements where the filter may have more than
-    /// [`NARROW_TAPS_MAX`] taps. Both slices must be long enough, and the source must have been checked to hold the plane.
-    pub fn filter_row(&mut self, filter: &VerticalFilter, row: usize, sums: &mut [u16], wide: &mut [u32]) {
+    /// [`NARROW_TAPS_MAX`] taps. Both slices must be long enough, `sums` for whole [`BLOCK`](crate::simd::BLOCK)s, and the source must have been checked to hold the plane. `zero` is what
+    /// stands for 0; sums wrap.
+    pub fn filter_row(&mut self, filter: &VerticalFilter, row: usize, zero: u16, sums: &mut [u16], wide: &mut [u32]) {
         let (start, weights) = filter.get(row);
-        self.advance(start);
-        let sums = &mut sums[..self.row_bytes];
         if let Some(weights) = filter.for_vectors(row) {
-            self.find_rows(weights.len());
-            sum_rows(filter.kernels, &self.rows[..weights.len()], weights, sums);
+            self.add_rows(start, weights.len());
+            // Products are rounded down, by half a unit each on average.
+            let zero = zero.wrapping_add((weights.len() / 2) as u16);
+            filter.kernels.vertical(&self.rows, start, weights, zero, sums);
+            // Those of the next output row now: blocks that are joined from pieces have reached the cache when they are read.
+            if row + 1 < filter.axis.len() && filter.for_vectors(row + 1).is_some() {
+                let (start, weights) = filter.axis.get(row + 1);
+                self.add_rows(start, weights.len());
+            }
             return;
         }
-        let mut cursor = self.rows[0];
+        self.cursor.skip(start.saturating_sub(self.row) * self.row_bytes);
+        self.row = start;
+        let mut cursor = self.cursor;
+        let sums = &mut sums[..self.row_bytes];
         if filter.wide {
             let wide = &mut wide[..self.row_bytes];
             wide.fill(WIDE_ONE >> 9);
@@ -152,44 +155,20 @@ impl<'a> PlaneReader<'a> {
                 each_run(&mut cursor, wide, |sums, bytes| add_wide(sums, bytes, *weight));
             }
             for (sum, wide) in sums.iter_mut().zip(wide) {
-                *sum = (*wide >> 16) as u16;
+                *sum = zero.wrapping_add((*wide >> 16) as u16);
             }
             return;
         }
         // `product` adds the first unit.
         // Half a unit per tap, less the unit that `product` adds. A single tap of weight one overwrites it.
-        sums.fill((weights.len() / 2).saturating_sub(1) as u16);
+        sums.fill(zero.wrapping_add((weights.len() / 2).saturating_sub(1) as u16));
         for weight in weights {
             match *weight {
                 0 => cursor.skip(self.row_bytes),
-                NARROW_ONE => each_run(&mut cursor, sums, widen),
+                NARROW_ONE => each_run(&mut cursor, sums, |sums, bytes| widen(sums, bytes, zero)),
                 weight => each_run(&mut cursor, sums, |sums, bytes| add_narrow(sums, bytes, weight as u16)),
             }
         }
-    }
-}
-
-/// Sums rows in vectors: a stretch at a time that lies in one segment in each of them.
-fn sum_rows(kernels: Kernels, rows: &[Cursor<'_>], weights: &[u32], mut sums: &mut [u16]) {
-    let Some(first) = rows.first() else { return };
-    let mut cursors = [*first; TAPS_MAX];
-    let cursors = &mut cursors[..rows.len()];
-    cursors.copy_from_slice(rows);
-    let mut runs: [&[u8]; TAPS_MAX] = [&[]; TAPS_MAX];
-    while !sums.is_empty() {
-        let mut len = sums.len();
-        for (run, cursor) in runs.iter_mut().zip(cursors.iter_mut()) {
-            *run = cursor.run();
-            len = len.min(run.len());
-        }
-        if len == 0 {
-            return;
-        }
-        let (now, later) = sums.split_at_mut(len);
-        // Products are rounded down, by half a unit each on average.
-        kernels.vertical(&runs[..rows.len()], weights, (weights.len() / 2) as u16, now);
-        cursors.iter_mut().for_each(|cursor| cursor.consume(len));
-        sums = later;
     }
 }
 
@@ -235,8 +214,8 @@ fn each_byte<T>(sums: &mut [T], bytes: &[u8], step: impl Fn(&mut T, u8)) {
     }
 }
 
-fn widen(sums: &mut [u16], bytes: &[u8]) {
-    each_byte(sums, bytes, |sum, byte| *sum = u16::from(byte) << 8);
+fn widen(sums: &mut [u16], bytes: &[u8], zero: u16) {
+    each_byte(sums, bytes, |sum, byte| *sum = zero.wrapping_add(u16::from(byte) << 8));
 }
 
 fn add_narrow(sums: &mut [u16], bytes: &[u8], weight: u16) {

@@ -4,15 +4,13 @@ use super::TAPS_MAX;
 
 /// Taps of one [`Chunk`] where a pixel has chunks of its own.
 const CHUNK_TAPS: usize = 8;
-/// Pixels that share one [`Chunk`] where two taps are enough.
-const CHUNK_PIXELS: usize = 4;
+/// Pixels whose chunks lie together; where two taps are enough, they share one.
+pub(super) const GROUP: usize = 4;
 /// Largest fixed-point exponent of weights: with it, sums of 16-bit samples just fit 32 bits.
 const SHIFT_MAX: u32 = 16;
 
-/// Four lanes, each with the weights of two neighbouring taps, four times over (once per channel, and once for nothing).
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-pub(super) struct Chunk(pub(super) [[i16; 8]; 4]);
+/// The weights of two neighbouring taps for each of four lanes. A vector gets each pair four times over: once per channel, and once for nothing.
+pub(super) type Chunk = [[i16; 2]; 4];
 
 /// A horizontal filter for three interleaved channels, in 16-bit fixed point.
 #[derive(Debug)]
@@ -20,8 +18,10 @@ pub(crate) struct Columns {
     /// First element of each pixel's first tap, padded to whole groups of four pixels.
     pub(super) starts: Vec<u32>,
     pub(super) chunks: Vec<Chunk>,
-    /// Chunks of each pixel; 0 where four pixels share one.
-    pub(super) chunks_per_pixel: usize,
+    /// Chunks that each pixel has to itself, in front of those that pairs share.
+    pub(super) own: usize,
+    /// Whether each pair of pixels shares one more chunk, for four taps each. Without either, four pixels share one, for two taps each.
+    pub(super) shared: bool,
     /// What a sum of weights is worth: 2 to the power of this is one.
     shift: u32,
     reach: usize,
@@ -34,12 +34,13 @@ impl Columns {
 
     /// Room for `output_len` pixels of up to `taps_max` taps.
     pub fn with_capacity(output_len: u32, taps_max: usize) -> Self {
-        let padded = (output_len as usize).next_multiple_of(CHUNK_PIXELS);
-        let chunks = padded * taps_max.min(TAPS_MAX).div_ceil(CHUNK_TAPS);
+        let padded = (output_len as usize).next_multiple_of(GROUP);
+        let chunks = padded * (taps_max.min(TAPS_MAX) / CHUNK_TAPS + 1);
         Self {
             starts: Vec::with_capacity(padded),
             chunks: Vec::with_capacity(chunks),
-            chunks_per_pixel: 0,
+            own: 0,
+            shared: false,
             shift: 0,
             reach: 0,
             ready: false,
@@ -64,10 +65,11 @@ impl Columns {
         // One more than the heaviest weight may become by rounding must fit 16 bits with a sign.
         let fits = |shift: &u32| heaviest * (1u32 << shift) as f32 + 2.0 <= f32::from(i16::MAX);
         self.shift = (0..=SHIFT_MAX).rev().find(fits).unwrap_or(0);
-        self.chunks_per_pixel = if taps <= 2 { 0 } else { taps.div_ceil(CHUNK_TAPS) };
-        let padded = len.next_multiple_of(CHUNK_PIXELS);
-        let chunks = if self.chunks_per_pixel == 0 { padded / CHUNK_PIXELS } else { padded * self.chunks_per_pixel };
-        self.chunks.resize(chunks, Chunk([[0; 8]; 4]));
+        let rest = taps % CHUNK_TAPS;
+        self.shared = taps > 2 && (1..=CHUNK_TAPS / 2).contains(&rest);
+        self.own = taps / CHUNK_TAPS + usize::from(rest > CHUNK_TAPS / 2);
+        let padded = len.next_multiple_of(GROUP);
+        self.chunks.resize(padded / GROUP * self.chunks_per_group(), [[0; 2]; 4]);
         for pixel in 0..len {
             let (start, weights) = get(pixel);
             self.starts.push(start as u32 * 3);
@@ -75,7 +77,7 @@ impl Columns {
         }
         self.starts.resize(padded, 0);
         let furthest = self.starts.iter().max().copied().unwrap_or(0) as usize;
-        self.reach = furthest + self.chunks_per_pixel.saturating_sub(1) * CHUNK_TAPS * 3 + Self::PADDING;
+        self.reach = furthest + self.own * CHUNK_TAPS * 3 + Self::PADDING;
     }
 
     /// Weights in fixed point. The running total is rounded rather than each weight, so that they sum to exactly one.
@@ -88,14 +90,25 @@ impl Columns {
             let due = (sum / total * one).round() as i32;
             let fixed = (due - given) as i16;
             given = due;
-            let (chunk, lane) = match self.chunks_per_pixel {
-                0 => (pixel / CHUNK_PIXELS, pixel % CHUNK_PIXELS),
-                chunks => (pixel * chunks + tap / CHUNK_TAPS, tap % CHUNK_TAPS / 2),
-            };
-            for pair in self.chunks[chunk].0[lane].as_chunks_mut::<2>().0 {
-                pair[tap % 2] = fixed;
-            }
+            let (chunk, lane) = self.place(pixel, tap);
+            self.chunks[chunk][lane][tap % 2] = fixed;
         }
+    }
+
+    /// Chunk and lane of a pixel's tap.
+    fn place(&self, pixel: usize, tap: usize) -> (usize, usize) {
+        let (group, member) = (pixel / GROUP * self.chunks_per_group(), pixel % GROUP);
+        let own = self.own * CHUNK_TAPS;
+        match self.shared {
+            _ if tap < own => (group + member * self.own + tap / CHUNK_TAPS, tap % CHUNK_TAPS / 2),
+            true => (group + GROUP * self.own + member / 2, member % 2 * 2 + (tap - own) / 2),
+            false => (group, member),
+        }
+    }
+
+    /// Chunks of four pixels.
+    pub(super) fn chunks_per_group(&self) -> usize {
+        (GROUP * self.own + if self.shared { GROUP / 2 } else { 0 }).max(1)
     }
 
     /// Output pixels, padded to whole groups of four.
@@ -119,16 +132,16 @@ mod tests {
     use super::Columns;
 
     fn weights_of(columns: &Columns, pixel: usize, taps: usize) -> Vec<i32> {
-        let at = |tap: usize| match columns.chunks_per_pixel {
-            0 => columns.chunks[pixel / 4].0[pixel % 4][tap % 2],
-            chunks => columns.chunks[pixel * chunks + tap / 8].0[tap % 8 / 2][tap % 2],
+        let at = |tap: usize| {
+            let (chunk, lane) = columns.place(pixel, tap);
+            columns.chunks[chunk][lane][tap % 2]
         };
         (0..taps).map(|tap| i32::from(at(tap))).collect()
     }
 
     #[test]
     fn weights_sum_to_exactly_one() {
-        for taps in [1usize, 2, 3, 7, 8, 9, 36] {
+        for taps in [1usize, 2, 3, 4, 5, 8, 9, 12, 13, 16, 17, 36] {
             let weights: Vec<f32> = (1..=taps).map(|tap| tap as f32 / (taps * (taps + 1) / 2) as f32).collect();
             let mut columns = Columns::with_capacity(5, taps);
             columns.rebuild(5, |pixel| (pixel, &weights));

@@ -5,7 +5,7 @@
 //!
 //! | [`Isa`] | needs | where |
 //! |---|---|---|
-//! | `Avx512` | AVX-512 F, BW | servers since 2017, Zen 4 and later |
+//! | `Avx512` | AVX-512 F, BW, VNNI | servers since 2019, Zen 4 and later |
 //! | `Avx2` | AVX2, FMA | x86-64 since 2013 |
 //! | `Portable` | nothing | |
 //!
@@ -18,12 +18,17 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod columns;
+mod rows;
 
 pub(crate) use columns::Columns;
+pub(crate) use rows::{BLOCK, RowStore, Rows};
 use std::fmt;
 
 /// Most rows that one call of [`Kernels::vertical`] sums. The sum is rounded down per row, so with many more the error would show.
 pub(crate) const TAPS_MAX: usize = 36;
+
+/// What stands for 0 in the rows that [`Kernels::three`] takes: half the range, since vectors multiply numbers that have signs.
+pub(crate) const ZERO: u16 = 0x8000;
 
 /// Samples of one pixel; see [`Kernels::three`].
 pub(crate) type Pixel = [f32; 4];
@@ -35,7 +40,7 @@ pub enum Isa {
     Portable,
     /// AVX2 and FMA: 32 bytes at a time.
     Avx2,
-    /// AVX-512 F and BW: 64 bytes at a time.
+    /// AVX-512 F, BW and VNNI: 64 bytes at a time.
     Avx512,
 }
 
@@ -66,7 +71,11 @@ impl Kernels {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw"),
+            Isa::Avx512 => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vnni")
+            }
             #[cfg(not(target_arch = "x86_64"))]
             Isa::Avx2 | Isa::Avx512 => false,
         };
@@ -83,32 +92,34 @@ impl Kernels {
         self.0 != Isa::Portable
     }
 
-    /// `out[i] = start + sum of (taps[t][i] * 256 * weights[t] >> 16)` in 16 bits that wrap: bytes times 0.16 weights, 8 fractional bits.
+    /// `out[i] = start + sum of (row[t][i] * 256 * weights[t] >> 16)` in 16 bits that wrap: bytes times 0.16 weights, 8 fractional bits.
     ///
-    /// A weight is given twice, in the lower and the upper half of its word. What an element becomes does not depend on its neighbours or on
-    /// where it lies, so that frames in many pieces give the same bits.
+    /// The rows are those from `first` on, as many as there are weights. A weight is given twice, in the lower and the upper half of its
+    /// word. `out` must have a row's length, rounded up to whole [`BLOCK`]s.
     ///
     /// # Panics
-    /// If there is not a weight for each tap, or a tap is shorter than `out`: a bug of the caller.
+    /// If rows are missing, there are more than [`TAPS_MAX`], or `out` is too short: a bug of the caller.
     #[inline]
-    pub(crate) fn vertical(self, taps: &[&[u8]], weights: &[u32], start: u16, out: &mut [u16]) {
-        assert_eq!(taps.len(), weights.len(), "a weight for each tap");
-        assert!(taps.iter().all(|tap| tap.len() >= out.len()), "taps as long as what they make");
+    pub(crate) fn vertical(self, rows: &Rows<'_>, first: usize, weights: &[u32], start: u16, out: &mut [u16]) {
+        let mut tables = [std::ptr::null(); TAPS_MAX];
+        let tables = &mut tables[..weights.len()];
+        rows.tables(first, tables);
+        let out = &mut out[..rows.blocks() * BLOCK];
         match self.0 {
             Isa::Portable => {}
-            // SAFETY: `self` exists, so the processor has these instructions; each tap has as many bytes as `out` elements.
+            // SAFETY: `self` exists, so the processor has these instructions; each table has as many blocks as `out`.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => unsafe { avx2::vertical(taps, weights, start, out) },
+            Isa::Avx2 => unsafe { avx2::vertical(tables, weights, start, out) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => unsafe { avx512::vertical(taps, weights, start, out) },
+            Isa::Avx512 => unsafe { avx512::vertical(tables, weights, start, out) },
             #[cfg(not(target_arch = "x86_64"))]
             Isa::Avx2 | Isa::Avx512 => {}
         }
     }
 
     /// Filters three interleaved channels of samples with 8 fractional bits into the first three lanes of each pixel; the fourth is
-    /// meaningless. `row` must have [`Columns::PADDING`] elements after its last sample, `pixels` those of [`Columns::pixels`].
+    /// meaningless. `row` must have [`ZERO`] for 0, [`Columns::PADDING`] elements after its last sample, `pixels` those of [`Columns::pixels`].
     ///
     /// # Panics
     /// If `row` or `pixels` is too short: a bug of the caller.
@@ -135,17 +146,17 @@ impl Kernels {
     /// # Panics
     /// If the planes are not equally long, or `pixels` is shorter: a bug of the caller.
     #[inline]
-    pub(crate) fn planes(self, pixels: &[Pixel], mul: [f32; 3], add: [f32; 3], planes: [&mut [f32]; 3]) -> usize {
+    pub(crate) fn planes(self, pixels: &[Pixel], mul: [f32; 3], add: [f32; 3], mut planes: [&mut [f32]; 3]) -> usize {
         let len = planes[0].len();
         assert!(planes.iter().all(|plane| plane.len() == len) && pixels.len() >= len, "as many pixels as values");
         match self.0 {
             Isa::Portable => 0,
             // SAFETY: `self` exists, so the processor has these instructions; the lengths agree.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => unsafe { avx2::planes(&pixels[..len], mul, add, planes) },
+            Isa::Avx2 => unsafe { avx2::planes(&pixels[..len], mul, add, &mut planes) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => unsafe { avx512::planes(&pixels[..len], mul, add, planes) },
+            Isa::Avx512 => unsafe { avx512::planes(&pixels[..len], mul, add, &mut planes) },
             #[cfg(not(target_arch = "x86_64"))]
             Isa::Avx2 | Isa::Avx512 => 0,
         }

@@ -1,8 +1,8 @@
 //! Every raw format, filter, layout and colour order against the f64 oracle.
 
 use crate::reference;
-use crate::support::{LIMITS, next_noise, noise_frame, run};
-use preprocess::image::{Color, Geometry, Layout, PixelFormat, Preprocessor, Resize, Source, TensorSpec};
+use crate::support::{LIMITS, kernels, next_noise, noise_frame, run, run_with};
+use preprocess::image::{Color, Geometry, Layout, Options, PixelFormat, Preprocessor, Resize, Source, TensorSpec};
 use proptest::prelude::*;
 
 const FORMATS: [PixelFormat; 5] =
@@ -11,17 +11,22 @@ const FORMATS: [PixelFormat; 5] =
 /// Largest error in steps of 8-bit values that the module's documentation allows.
 const ERROR_MAX: f64 = 0.15;
 
-/// Error in 8-bit steps, worst element.
+/// Error in 8-bit steps, worst element, by every set of instructions.
 fn worst_error(spec: &TensorSpec, frame: &[u8], geometry: Geometry) -> f64 {
-    let got = run(*spec, frame, geometry);
     let expected = reference::tensor(spec, frame, geometry);
     let channels = spec.channels();
     let plane = (spec.height * spec.width) as usize;
     let mut worst = 0.0f64;
-    for (index, (got, expected)) in got.iter().zip(&expected).enumerate() {
-        let channel = if spec.layout == Layout::Nchw { index / plane } else { index % channels };
-        let step = f64::from(spec.scale / spec.std[channel]).abs();
-        worst = worst.max((f64::from(*got) - expected).abs() / step);
+    for kernels in kernels() {
+        let options = Options { kernels, ..Options::default() };
+        let (got, _) = run_with(options, *spec, &[frame], geometry).expect("a valid frame");
+        for (index, (got, expected)) in got.iter().zip(&expected).enumerate() {
+            let channel = if spec.layout == Layout::Nchw { index / plane } else { index % channels };
+            let step = f64::from(spec.scale / spec.std[channel]).abs();
+            let error = (f64::from(*got) - expected).abs() / step;
+            assert!(error < 0.15, "element {index} of {kernels:?} is {got}, off by {error} steps");
+            worst = worst.max(error);
+        }
     }
     worst
 }
@@ -77,6 +82,44 @@ fn as_many_rows_as_sums_in_16_bits_bear() {
     let white = vec![255; geometry.raw_bytes().expect("raw") as usize];
     let error = worst_error(&spec(4, 5, Resize::BilinearAntialias), &white, geometry);
     assert!(error < ERROR_MAX, "off by {error} steps");
+}
+
+/// Each number of taps that vectors treat differently, in both directions, and the first that they leave to the portable code.
+#[test]
+fn filters_of_every_length() {
+    for taps in 1..=20 {
+        let spec = spec(3, 5, Resize::BilinearAntialias);
+        let geometry = Geometry { width: 5 * taps, height: 3 * taps, format: PixelFormat::Rgb8 };
+        let error = worst_error(&spec, &noise_frame(geometry, taps), geometry);
+        assert!(error < ERROR_MAX, "{taps} source pixels per pixel: off by {error} steps");
+    }
+}
+
+/// Rows around the length of the blocks that vectors sum, and tensors around the number of pixels that they filter at once.
+#[test]
+fn rows_of_every_length() {
+    for width in (1..=20).chain(36..=50).chain(80..=90).chain([170, 171, 256, 300]) {
+        for resize in [Resize::Bilinear, Resize::BilinearAntialias] {
+            let geometry = Geometry { width, height: 5, format: PixelFormat::Rgb8 };
+            let error = worst_error(&spec(3, width / 3 + 1, resize), &noise_frame(geometry, width), geometry);
+            assert!(error < ERROR_MAX, "{width} pixels, {resize:?}: off by {error} steps");
+        }
+    }
+}
+
+/// The largest sums there are.
+#[test]
+fn white_stays_white_and_black_black() {
+    for byte in [0, 255] {
+        for format in FORMATS {
+            for resize in [Resize::Bilinear, Resize::BilinearAntialias] {
+                let geometry = Geometry { width: 150, height: 90, format };
+                let frame = vec![byte; geometry.raw_bytes().expect("raw") as usize];
+                let error = worst_error(&spec(14, 23, resize), &frame, geometry);
+                assert!(error < ERROR_MAX, "{byte} as {format}, {resize:?}: off by {error} steps");
+            }
+        }
+    }
 }
 
 #[test]

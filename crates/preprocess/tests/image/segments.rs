@@ -1,7 +1,7 @@
 //! Frames in many packets give the same tensor, bit by bit, as frames in one piece.
 
-use crate::support::{noise_bytes, noise_frame, run, run_segments};
-use preprocess::image::{Geometry, PixelFormat, Resize, TensorSpec};
+use crate::support::{kernels, noise_bytes, noise_frame, run_segments, run_with};
+use preprocess::image::{Geometry, Options, PixelFormat, Resize, TensorSpec};
 use proptest::prelude::*;
 
 /// Cuts `frame` after each of `lengths`, repeating them; zero lengths give empty segments.
@@ -21,7 +21,7 @@ fn cut<'a>(frame: &'a [u8], lengths: &[usize]) -> Vec<&'a [u8]> {
 }
 
 fn lengths() -> impl Strategy<Value = Vec<usize>> {
-    prop::collection::vec(0usize..200, 1..8).prop_filter("must advance", |lengths| lengths.iter().any(|len| *len > 0))
+    prop::collection::vec(0usize..400, 1..8).prop_filter("must advance", |lengths| lengths.iter().any(|len| *len > 0))
 }
 
 proptest! {
@@ -29,7 +29,7 @@ proptest! {
 
     #[test]
     fn raw_frames(
-        (width, height) in (1u32..80, 1u32..40),
+        (width, height) in (1u32..300, 1u32..40),
         format in prop::sample::select(&[
             PixelFormat::Rgb8, PixelFormat::Bgr8, PixelFormat::Gray8, PixelFormat::Nv12, PixelFormat::Yuyv,
         ]),
@@ -40,10 +40,14 @@ proptest! {
         let frame = noise_frame(geometry, width * 100 + height);
         let resize = if antialias { Resize::BilinearAntialias } else { Resize::Bilinear };
         let spec = TensorSpec { resize, ..TensorSpec::rgb(9, 11) };
-        let (tensor, report) = run_segments(spec, &cut(&frame, &lengths), geometry).expect("a valid frame");
-        prop_assert_eq!(tensor, run(spec, &frame, geometry));
-        prop_assert_eq!(report.copied_bytes, 0);
-        prop_assert!(!report.decoded);
+        for kernels in kernels() {
+            let options = Options { kernels, ..Options::default() };
+            let (tensor, report) = run_with(options, spec, &cut(&frame, &lengths), geometry).expect("a valid frame");
+            let (whole, _) = run_with(options, spec, &[&frame], geometry).expect("a valid frame");
+            prop_assert_eq!(tensor, whole, "{:?}", kernels);
+            prop_assert_eq!(report.copied_bytes, 0);
+            prop_assert!(!report.decoded);
+        }
     }
 
     #[test]
