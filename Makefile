@@ -189,6 +189,8 @@ bench-engines: deps
 NET_PACKAGES := iproute2 ethtool libc6-dev python3-minimal
 # The test machine: QEMU, and what its initial file system is made with.
 VM_PACKAGES := qemu-system-x86 busybox-static cpio kmod
+# libjpeg-turbo, which preprocess loads where it is there.
+JPEG_PACKAGES := libturbojpeg0
 # Arm NN, which the shim is compiled against: its reference backend anywhere, the one that is fast on Arm.
 ARMNN_PACKAGES = g++ libarmnn-dev libarmnntfliteparser-dev libarmnn-cpuref-backend22 \
 	$(if $(filter aarch64,$(shell uname -m)),libarmnn-cpuacc-backend22)
@@ -202,11 +204,11 @@ test-gpu: engines
 	FLUMEWAY_DEVICE_TESTS=1 $(CARGO) test -p engines --lib -- --nocapture --test-threads=1
 
 deps:
-	@deploy/deps.sh valgrind $(DPDK_PACKAGES) $(NET_PACKAGES) $(VM_PACKAGES) $(ARMNN_PACKAGES)
+	@deploy/deps.sh valgrind $(JPEG_PACKAGES) $(DPDK_PACKAGES) $(NET_PACKAGES) $(VM_PACKAGES) $(ARMNN_PACKAGES)
 
 # Enough to build and run.
 deps-run:
-	@deploy/deps.sh
+	@deploy/deps.sh $(JPEG_PACKAGES)
 
 clean:
 	$(CARGO) clean

@@ -5,6 +5,7 @@
 //! line per figure, writes `benches/results/engines.json`, and ends with 1 if a bound is missed or a figure could not be measured.
 #![forbid(unsafe_code)]
 
+mod jpeg;
 mod preprocess;
 mod report;
 mod rounds;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 /// A part of the benchmark, by name.
 type Part = (&'static str, fn(&mut Report) -> Result<()>);
 
-const PARTS: &[Part] = &[("preprocess", preprocess::measure)];
+const PARTS: &[Part] = &[("preprocess", preprocess::measure), ("jpeg", jpeg::measure)];
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();

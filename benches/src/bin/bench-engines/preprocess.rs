@@ -9,7 +9,9 @@ use anyhow::{Context as _, Result};
 use benches::figures::Required;
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use preprocess::image::{Geometry, Isa, Kernels, Limits, PixelFormat, Preprocessor, Resize, Source, TensorSpec};
+use preprocess::image::{
+    Geometry, Isa, Kernels, Limits, Options, PixelFormat, Preprocessor, Resize, Source, TensorSpec,
+};
 use std::hint::black_box;
 
 const WIDTH: u32 = 1280;
@@ -82,7 +84,7 @@ fn contender<'a>(name: String, spec: TensorSpec, kernels: Kernels, segments: &'a
 
 fn preprocessor(spec: TensorSpec, kernels: Kernels) -> Result<Preprocessor> {
     let limits = Limits { source_width: WIDTH, source_height: HEIGHT, jpeg_bytes: 0 };
-    Ok(Preprocessor::with_kernels(spec, limits, kernels)?)
+    Ok(Preprocessor::with_options(spec, limits, Options { kernels, ..Options::default() })?)
 }
 
 fn ours(spec: TensorSpec, kernels: Kernels, segments: &[&[u8]]) -> Result<Vec<f32>> {

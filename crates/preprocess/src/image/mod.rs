@@ -55,3 +55,4 @@ pub use preprocessor::{Preprocessor, Report};
 pub(crate) use source::Cursor;
 pub use source::Source;
 pub use spec::{Color, JpegDecoder, Layout, Limits, Options, Resize, TensorSpec};
+pub use turbojpeg::{FileColor, Header, TurboJpeg};

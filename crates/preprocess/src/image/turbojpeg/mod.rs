@@ -4,23 +4,29 @@ mod ffi;
 
 use ffi::Decompressor;
 
-/// A decoder of libjpeg-turbo.
+/// A decoder of libjpeg-turbo. [`Preprocessor`](super::Preprocessor) has one; it is public for comparisons with the library alone.
 #[derive(Debug)]
-pub(super) struct TurboJpeg(Decompressor);
+pub struct TurboJpeg(Decompressor);
 
 /// What a file's header says.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Header {
+pub struct Header {
+    /// Width, pixels.
     pub width: u32,
+    /// Height, pixels.
     pub height: u32,
+    /// Colours.
     pub color: FileColor,
 }
 
 /// Colours of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FileColor {
+pub enum FileColor {
+    /// Luma alone.
     Gray,
+    /// Luma and two chroma components.
     YCbCr,
+    /// Red, green, blue.
     Rgb,
     /// CMYK or YCCK, which the library does not turn into RGB.
     Other,
