@@ -77,6 +77,17 @@ impl ColumnFilter {
         }
     }
 
+    /// As [`ColumnFilter::three`], for two rows.
+    pub fn three_of_two_rows(&self, rows: [&[u16]; 2], pixels: [&mut [Pixel]; 2]) {
+        if let Some(columns) = self.vectors() {
+            self.kernels.three_pair(rows, columns, pixels);
+            return;
+        }
+        for (row, pixels) in rows.into_iter().zip(pixels) {
+            self.three(row, pixels);
+        }
+    }
+
     fn three_of_taps<const TAPS: usize>(&self, row: &[u16], pixels: &mut [Pixel]) {
         let (weights, _) = self.weights.as_chunks::<TAPS>();
         for ((start, weights), pixel) in self.starts.iter().zip(weights).zip(pixels) {

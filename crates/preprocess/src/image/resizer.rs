@@ -1,13 +1,12 @@
 //! The pass from raw pixels to the tensor: which planes a format has, and which samples of theirs make a pixel.
 
 use super::color::{Normalise, TensorWriter, expand_luma, luma, yuv_to_rgb};
-use super::filter::taps_max;
 use super::format::{Geometry, PixelFormat};
 use super::horizontal::Pixel;
 use super::source::{Cursor, Source};
 use super::spec::{Limits, TensorSpec};
 use super::tables::{Chroma, FilterCache, FilterSet, needs_wide_sums};
-use super::vertical::PlaneReader;
+use super::vertical::{PlaneReader, vector_rows_max};
 use crate::simd::{BLOCK, Columns, Kernels, RowStore};
 
 /// Everything that turns a checked raw frame into a tensor.
@@ -20,12 +19,14 @@ pub(super) struct Resizer {
     stores: Stores,
     /// One vertically filtered row of the only or the luma plane.
     row: Vec<u16>,
-    /// One vertically filtered row of the chroma plane.
+    /// One vertically filtered row of the chroma plane, or the next row of the only one.
     chroma_row: Vec<u16>,
     /// Sums of filters with very many taps.
     wide: Vec<u32>,
     /// One row of the output's pixels, filtered both ways.
     pixels: Vec<Pixel>,
+    /// The next row.
+    more_pixels: Vec<Pixel>,
 }
 
 /// Memory for source rows in the making, per plane.
@@ -42,8 +43,8 @@ impl Resizer {
         let row_bytes = limits.source_width as usize * 3 + 4;
         // Whole blocks, which the vertical filter makes.
         let row_len = row_bytes.next_multiple_of(BLOCK) + Columns::PADDING;
-        let taps = if kernels.are_vectors() { taps_max(limits.source_height, spec.height, spec.resize) } else { 0 };
-        let store = || RowStore::with_capacity(row_bytes, taps);
+        let rows = vector_rows_max(kernels, limits.source_height, spec.height, spec.resize);
+        let store = || RowStore::with_capacity(row_bytes, rows);
         let wide_len = if needs_wide_sums(&spec, limits) { row_len } else { 0 };
         Self {
             spec,
@@ -56,6 +57,7 @@ impl Resizer {
             wide: vec![0; wide_len],
             // Whole groups of four, which the horizontal filter makes.
             pixels: vec![[0.0; 4]; spec.width.next_multiple_of(4) as usize],
+            more_pixels: vec![[0.0; 4]; spec.width.next_multiple_of(4) as usize],
         }
     }
 
@@ -78,6 +80,7 @@ impl Resizer {
             chroma_row: &mut self.chroma_row,
             wide: &mut self.wide,
             pixels: &mut self.pixels,
+            more_pixels: &mut self.more_pixels,
         };
         let stores = &mut self.stores;
         match geometry.format {
@@ -104,6 +107,7 @@ struct Pass<'a, 's> {
     chroma_row: &'a mut [u16],
     wide: &'a mut [u32],
     pixels: &'a mut [Pixel],
+    more_pixels: &'a mut [Pixel],
 }
 
 impl Pass<'_, '_> {
@@ -111,18 +115,36 @@ impl Pass<'_, '_> {
         self.filters.vertical.axis().len()
     }
 
+    /// Two output rows at a time where they share source rows: they share the weights along the row, too.
     fn rgb<const BGR: bool>(&mut self, stores: &mut Stores) {
-        let mut plane = PlaneReader::new(self.cursor, self.width * 3, &self.filters.vertical, &mut stores.first);
-        let in_order = |[a, b, c, _]: Pixel| if BGR { [c, b, a] } else { [a, b, c] };
-        let zero = self.filters.horizontal.zero_of_three();
-        for index in 0..self.rows() {
-            plane.filter_row(&self.filters.vertical, index, zero, self.row, self.wide);
-            self.filters.horizontal.three(self.row, self.pixels);
-            if self.gray_tensor {
-                self.tensor.row_gray(index, self.pixels, |pixel| luma(in_order(pixel)));
+        let (vertical, horizontal) = (&self.filters.vertical, &self.filters.horizontal);
+        let mut plane = PlaneReader::new(self.cursor, self.width * 3, vertical, &mut stores.first);
+        let zero = horizontal.zero_of_three();
+        let mut index = 0;
+        while index < self.rows() {
+            let pair = plane.filter_two_rows(vertical, index, zero, [self.row, self.chroma_row]);
+            if pair {
+                horizontal.three_of_two_rows([self.row, self.chroma_row], [self.pixels, self.more_pixels]);
             } else {
-                self.tensor.row_samples(index, self.pixels, BGR);
+                plane.filter_row(vertical, index, zero, self.row, self.wide);
+                horizontal.three(self.row, self.pixels);
             }
+            self.write_samples::<BGR>(index);
+            if pair {
+                std::mem::swap(&mut self.pixels, &mut self.more_pixels);
+                self.write_samples::<BGR>(index + 1);
+            }
+            index += 1 + usize::from(pair);
+        }
+    }
+
+    /// Writes row `index` from pixels whose lanes hold R, G, B or B, G, R.
+    fn write_samples<const BGR: bool>(&mut self, index: usize) {
+        if self.gray_tensor {
+            let in_order = |[a, b, c, _]: Pixel| if BGR { [c, b, a] } else { [a, b, c] };
+            self.tensor.row_gray(index, self.pixels, |pixel| luma(in_order(pixel)));
+        } else {
+            self.tensor.row_samples(index, self.pixels, BGR);
         }
     }
 

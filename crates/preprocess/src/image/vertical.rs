@@ -3,9 +3,10 @@
 //! A product of an 8.8 sample and a 0.16 weight keeps its upper 16 bits, an operation every vector unit has. That truncates half a unit
 //! per tap on average, which the starting value of the sum makes up for. Filters of so many taps that this would show sum in u32 instead.
 
-use super::filter::AxisFilter;
+use super::filter::{AxisFilter, taps_max};
 use super::source::Cursor;
-use crate::simd::{Kernels, RowStore, Rows, TAPS_MAX};
+use super::spec::Resize;
+use crate::simd::{Kernels, RowStore, Rows, TAPS_MAX, Taps};
 
 /// Most taps that are summed in u16: their bias of half a unit each must fit above 255.0.
 pub(super) const NARROW_TAPS_MAX: usize = 256;
@@ -25,8 +26,8 @@ pub(super) struct VerticalFilter {
     wide: bool,
     /// Each narrow weight twice, in both halves of its word, as [`Kernels::vertical`] takes it.
     doubled: Vec<u32>,
-    /// Most taps of an output row that vectors make.
-    vector_taps: usize,
+    /// Most source rows that vectors sum at once: those of an output row, or of two that share some.
+    vector_rows: usize,
     kernels: Kernels,
 }
 
@@ -40,7 +41,7 @@ impl VerticalFilter {
             starts: Vec::with_capacity(rows),
             wide: false,
             doubled: Vec::with_capacity(if kernels.are_vectors() { weights } else { 0 }),
-            vector_taps: 0,
+            vector_rows: 0,
             kernels,
         }
     }
@@ -76,8 +77,11 @@ impl VerticalFilter {
         if self.kernels.are_vectors() {
             self.doubled.clear();
             self.doubled.extend(self.weights.iter().map(|weight| (weight & 0xffff) * 0x1_0001));
-            let taps = (0..self.axis.len()).filter_map(|row| self.for_vectors(row)).map(<[u32]>::len);
-            self.vector_taps = taps.max().unwrap_or(0);
+            let rows = |row: usize| match self.pair_for_vectors(row) {
+                Some([(first, _), (second, weights)]) => second + weights.len() - first,
+                None => self.for_vectors(row).map_or(0, <[u32]>::len),
+            };
+            self.vector_rows = (0..self.axis.len()).map(rows).max().unwrap_or(0);
         }
     }
 
@@ -87,6 +91,17 @@ impl VerticalFilter {
         (start, &self.weights[self.starts[row] as usize..][..weights.len()])
     }
 
+    /// The same for output rows `row` and `row + 1` with their first source rows, if they share some.
+    fn pair_for_vectors(&self, row: usize) -> Option<[(usize, &[u32]); 2]> {
+        if row + 1 >= self.axis.len() {
+            return None;
+        }
+        let of = |row: usize| Some((self.axis.get(row).0, self.for_vectors(row)?));
+        let (a, b) = (of(row)?, of(row + 1)?);
+        let shared = b.0 < a.0 + a.1.len() && a.0 + a.1.len() <= b.0 + b.1.len();
+        (shared && b.0 + b.1.len() - a.0 <= TAPS_MAX).then_some([a, b])
+    }
+
     /// The weights of output row `row` for vectors, if these can do it: enough precision, and no weight of one, which 16 bits do not hold.
     fn for_vectors(&self, row: usize) -> Option<&[u32]> {
         let (_, weights) = self.get(row);
@@ -94,6 +109,15 @@ impl VerticalFilter {
             self.kernels.are_vectors() && !self.wide && weights.len() <= TAPS_MAX && !weights.contains(&NARROW_ONE);
         can.then(|| &self.doubled[self.starts[row] as usize..][..weights.len()])
     }
+}
+
+/// Most source rows that vectors need at once, for sources of up to `source_len_max` rows; 0 without vectors.
+pub(super) fn vector_rows_max(kernels: Kernels, source_len_max: u32, output_len: u32, resize: Resize) -> usize {
+    if !kernels.are_vectors() {
+        return 0;
+    }
+    // A second output row begins at most one scale below the first.
+    (taps_max(source_len_max, output_len, resize) + source_len_max.div_ceil(output_len) as usize + 1).min(TAPS_MAX)
 }
 
 /// Reads one plane of an image from top to bottom.
@@ -111,7 +135,7 @@ pub(super) struct PlaneReader<'a> {
 impl<'a> PlaneReader<'a> {
     /// A plane whose first row starts at `cursor` and whose rows follow each other without gaps, for `filter`.
     pub fn new(cursor: Cursor<'a>, row_bytes: usize, filter: &VerticalFilter, store: &'a mut RowStore) -> Self {
-        let rows = Rows::new(store, row_bytes, filter.vector_taps);
+        let rows = Rows::new(store, row_bytes, filter.vector_rows);
         Self { cursor, row: 0, row_bytes, rows, next: cursor }
     }
 
@@ -125,6 +149,24 @@ impl<'a> PlaneReader<'a> {
         }
     }
 
+    /// Computes output rows `row` and `row + 1`, as two calls of [`PlaneReader::filter_row`] do but faster. False, and nothing is done, if that is
+    /// not for vectors or they share no source row.
+    pub fn filter_two_rows(&mut self, filter: &VerticalFilter, row: usize, zero: u16, sums: [&mut [u16]; 2]) -> bool {
+        let Some(pair) = filter.pair_for_vectors(row) else { return false };
+        self.add_rows_of(pair);
+        let [a, b] = pair.map(|(first, weights)| Taps { first, weights, start: start_of_sum(zero, weights) });
+        filter.kernels.vertical_pair(&self.rows, a, b, sums);
+        // Those of the next two now: blocks that are joined from pieces have reached the cache when they are read.
+        if let Some(next) = filter.pair_for_vectors(row + 2) {
+            self.add_rows_of(next);
+        }
+        true
+    }
+
+    fn add_rows_of(&mut self, [(first, _), (second, weights)]: [(usize, &[u32]); 2]) {
+        self.add_rows(first, second + weights.len() - first);
+    }
+
     /// Computes output row `row` of `filter` into the first `row_bytes` elements of `sums`.
     ///
     /// Rows must be asked for in ascending order. `wide` is scratch of at least `row_bytes` elements where the filter may have more than
@@ -134,9 +176,7 @@ impl<'a> PlaneReader<'a> {
         let (start, weights) = filter.get(row);
         if let Some(weights) = filter.for_vectors(row) {
             self.add_rows(start, weights.len());
-            // Products are rounded down, by half a unit each on average.
-            let zero = zero.wrapping_add((weights.len() / 2) as u16);
-            filter.kernels.vertical(&self.rows, start, weights, zero, sums);
+            filter.kernels.vertical(&self.rows, start, weights, start_of_sum(zero, weights), sums);
             // Those of the next output row now: blocks that are joined from pieces have reached the cache when they are read.
             if row + 1 < filter.axis.len() && filter.for_vectors(row + 1).is_some() {
                 let (start, weights) = filter.axis.get(row + 1);
@@ -170,6 +210,11 @@ impl<'a> PlaneReader<'a> {
             }
         }
     }
+}
+
+/// What a sum of products in vectors begins with: each is rounded down, by half a unit on average.
+fn start_of_sum(zero: u16, weights: &[u32]) -> u16 {
+    zero.wrapping_add((weights.len() / 2) as u16)
 }
 
 /// Hands out `sums` together with the bytes at the cursor, run by run.

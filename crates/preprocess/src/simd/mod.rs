@@ -33,6 +33,17 @@ pub(crate) const ZERO: u16 = 0x8000;
 /// Samples of one pixel; see [`Kernels::three`].
 pub(crate) type Pixel = [f32; 4];
 
+/// The source rows of an output row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taps<'a> {
+    /// The first one's number.
+    pub first: usize,
+    /// A weight for each; see [`Kernels::vertical`].
+    pub weights: &'a [u32],
+    /// What the sum begins with.
+    pub start: u16,
+}
+
 /// A set of instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Isa {
@@ -118,6 +129,50 @@ impl Kernels {
         }
     }
 
+    /// Two calls of [`Kernels::vertical`] in one, which fetches rows that both need once.
+    ///
+    /// # Panics
+    /// As there; all rows from the first of `a` to the last of `b` must be there, at most [`TAPS_MAX`], and overlap.
+    #[inline]
+    pub(crate) fn vertical_pair(self, rows: &Rows<'_>, a: Taps<'_>, b: Taps<'_>, out: [&mut [u16]; 2]) {
+        let [out_a, out_b] = out;
+        #[cfg(target_arch = "x86_64")]
+        if self.0 == Isa::Avx512 {
+            let (second, end) = (b.first - a.first, b.first + b.weights.len() - a.first);
+            assert!(second <= a.weights.len() && a.weights.len() <= end, "rows that overlap, in order");
+            let mut tables = [std::ptr::null(); TAPS_MAX];
+            let tables = &mut tables[..end];
+            rows.tables(a.first, tables);
+            let len = rows.blocks() * BLOCK;
+            let out = [&mut out_a[..len], &mut out_b[..len]];
+            // SAFETY: `self` exists, so the processor has these instructions; each table has as many blocks as both parts of `out`.
+            unsafe { avx512::vertical_pair(tables, a, b, out) };
+            return;
+        }
+        self.vertical(rows, a.first, a.weights, a.start, out_a);
+        self.vertical(rows, b.first, b.weights, b.start, out_b);
+    }
+
+    /// Two calls of [`Kernels::three`] in one, which fetches the weights once.
+    ///
+    /// # Panics
+    /// As there.
+    #[inline]
+    pub(crate) fn three_pair(self, rows: [&[u16]; 2], columns: &Columns, pixels: [&mut [Pixel]; 2]) {
+        let [pixels_a, pixels_b] = pixels;
+        #[cfg(target_arch = "x86_64")]
+        if self.0 == Isa::Avx512 {
+            assert!(rows.iter().all(|row| row.len() >= columns.reach()), "rows with their padding");
+            let pixels = [&mut pixels_a[..columns.pixels()], &mut pixels_b[..columns.pixels()]];
+            // SAFETY: `self` exists, so the processor has these instructions; no start reaches beyond a row, and there are as many starts and
+            // weights as `columns` says there are pixels.
+            unsafe { avx512::three(rows, columns, pixels) };
+            return;
+        }
+        self.three(rows[0], columns, pixels_a);
+        self.three(rows[1], columns, pixels_b);
+    }
+
     /// Filters three interleaved channels of samples with 8 fractional bits into the first three lanes of each pixel; the fourth is
     /// meaningless. `row` must have [`ZERO`] for 0, [`Columns::PADDING`] elements after its last sample, `pixels` those of [`Columns::pixels`].
     ///
@@ -135,7 +190,7 @@ impl Kernels {
             Isa::Avx2 => unsafe { avx2::three(row, columns, pixels) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => unsafe { avx512::three(row, columns, pixels) },
+            Isa::Avx512 => unsafe { avx512::three([row], columns, [pixels]) },
             #[cfg(not(target_arch = "x86_64"))]
             Isa::Avx2 | Isa::Avx512 => {}
         }

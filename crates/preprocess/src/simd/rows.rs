@@ -41,11 +41,16 @@ pub(crate) struct Rows<'a> {
     frame: PhantomData<&'a [u8]>,
 }
 
+/// Pointers from one row's first to the next one's: room for those that are written too many.
+fn stride(per_row: usize) -> usize {
+    per_row + 4
+}
+
 impl RowStore {
     /// For rows of up to `row_bytes`, filtered by up to `taps` taps, 0 if none will be.
     pub fn with_capacity(row_bytes: usize, taps: usize) -> Self {
         let kept = if taps == 0 { 0 } else { taps.min(TAPS_MAX).next_power_of_two() };
-        let blocks = row_bytes.div_ceil(BLOCK) * kept;
+        let blocks = stride(row_bytes.div_ceil(BLOCK)) * kept;
         Self { blocks: vec![std::ptr::null(); blocks], joined: vec![Joined([0; 3 * BLOCK]); blocks] }
     }
 }
@@ -54,7 +59,7 @@ impl<'a> Rows<'a> {
     /// No row yet of a plane whose rows have `row_bytes`, for filters of up to `taps` taps, 0 if none will be added; both within the store's capacity.
     pub fn new(store: &'a mut RowStore, row_bytes: usize, taps: usize) -> Self {
         let (per_row, kept) = (row_bytes.div_ceil(BLOCK), if taps == 0 { 0 } else { taps.next_power_of_two() });
-        assert!(per_row * kept <= store.blocks.len().min(store.joined.len()), "a store that is large enough");
+        assert!(stride(per_row) * kept <= store.blocks.len().min(store.joined.len()), "a store that is large enough");
         Self { store, row_bytes, per_row, kept, next: 0, known_from: 0, frame: PhantomData }
     }
 
@@ -82,8 +87,11 @@ impl<'a> Rows<'a> {
             // As many whole blocks as the packet still has; the row's last block may reach into what follows the row.
             let run = cursor.run();
             let whole = (run.len() / BLOCK).min(end - index);
-            for (block, bytes) in self.store.blocks[index..index + whole].iter_mut().zip(run.chunks_exact(BLOCK)) {
-                *block = bytes.as_ptr();
+            // In fours, so that how often this is done can be foreseen: what is too much is overwritten.
+            for (fours, blocks) in self.store.blocks[index..].chunks_exact_mut(4).take(whole.div_ceil(4)).enumerate() {
+                for (number, block) in blocks.iter_mut().enumerate() {
+                    *block = run.as_ptr().wrapping_add((fours * 4 + number) * BLOCK);
+                }
             }
             cursor.consume(left.min(whole * BLOCK));
             left -= left.min(whole * BLOCK);
@@ -102,7 +110,7 @@ impl<'a> Rows<'a> {
 
     /// Index of a row's first block.
     fn slot(&self, row: usize) -> usize {
-        (row & self.kept.wrapping_sub(1)) * self.per_row
+        (row & self.kept.wrapping_sub(1)) * stride(self.per_row)
     }
 
     /// Blocks of a row.
