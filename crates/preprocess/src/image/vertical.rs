@@ -26,6 +26,8 @@ pub(super) struct VerticalFilter {
     wide: bool,
     /// Each narrow weight twice, in both halves of its word, as [`Kernels::vertical`] takes it.
     doubled: Vec<u32>,
+    /// Which output rows vectors can make.
+    fits: Vec<bool>,
     /// Most source rows that vectors sum at once: those of an output row, or of two that share some.
     vector_rows: usize,
     kernels: Kernels,
@@ -41,6 +43,7 @@ impl VerticalFilter {
             starts: Vec::with_capacity(rows),
             wide: false,
             doubled: Vec::with_capacity(if kernels.are_vectors() { weights } else { 0 }),
+            fits: Vec::with_capacity(if kernels.are_vectors() { rows } else { 0 }),
             vector_rows: 0,
             kernels,
         }
@@ -77,6 +80,13 @@ impl VerticalFilter {
         if self.kernels.are_vectors() {
             self.doubled.clear();
             self.doubled.extend(self.weights.iter().map(|weight| (weight & 0xffff) * 0x1_0001));
+            self.fits.clear();
+            for row in 0..self.axis.len() {
+                let (_, weights) = self.get(row);
+                // Enough precision, and no weight of one, which 16 bits do not hold.
+                let fits = !self.wide && weights.len() <= TAPS_MAX && !weights.contains(&NARROW_ONE);
+                self.fits.push(fits);
+            }
             let rows = |row: usize| match self.pair_for_vectors(row) {
                 Some([(first, _), (second, weights)]) => second + weights.len() - first,
                 None => self.for_vectors(row).map_or(0, <[u32]>::len),
@@ -102,12 +112,11 @@ impl VerticalFilter {
         (shared && b.0 + b.1.len() - a.0 <= TAPS_MAX).then_some([a, b])
     }
 
-    /// The weights of output row `row` for vectors, if these can do it: enough precision, and no weight of one, which 16 bits do not hold.
+    /// The weights of output row `row` for vectors, if these can make it.
+    #[inline]
     fn for_vectors(&self, row: usize) -> Option<&[u32]> {
-        let (_, weights) = self.get(row);
-        let can =
-            self.kernels.are_vectors() && !self.wide && weights.len() <= TAPS_MAX && !weights.contains(&NARROW_ONE);
-        can.then(|| &self.doubled[self.starts[row] as usize..][..weights.len()])
+        let fits = self.fits.get(row).copied().unwrap_or(false);
+        fits.then(|| &self.doubled[self.starts[row] as usize..][..self.axis.get(row).1.len()])
     }
 }
 
@@ -140,12 +149,12 @@ impl<'a> PlaneReader<'a> {
     }
 
     /// Adds what is missing of `count` rows from `start` on.
-    fn add_rows(&mut self, start: usize, count: usize) {
+    fn add_rows(&mut self, start: usize, count: usize, kernels: Kernels) {
         if self.rows.next() < start {
             self.rows.skip_to(start, &mut self.next);
         }
         while self.rows.next() < start + count {
-            self.rows.add(&mut self.next);
+            self.rows.add(&mut self.next, kernels);
         }
     }
 
@@ -153,18 +162,18 @@ impl<'a> PlaneReader<'a> {
     /// not for vectors or they share no source row.
     pub fn filter_two_rows(&mut self, filter: &VerticalFilter, row: usize, zero: u16, sums: [&mut [u16]; 2]) -> bool {
         let Some(pair) = filter.pair_for_vectors(row) else { return false };
-        self.add_rows_of(pair);
+        self.add_rows_of(pair, filter.kernels);
         let [a, b] = pair.map(|(first, weights)| Taps { first, weights, start: start_of_sum(zero, weights) });
         filter.kernels.vertical_pair(&self.rows, a, b, sums);
         // Those of the next two now: blocks that are joined from pieces have reached the cache when they are read.
         if let Some(next) = filter.pair_for_vectors(row + 2) {
-            self.add_rows_of(next);
+            self.add_rows_of(next, filter.kernels);
         }
         true
     }
 
-    fn add_rows_of(&mut self, [(first, _), (second, weights)]: [(usize, &[u32]); 2]) {
-        self.add_rows(first, second + weights.len() - first);
+    fn add_rows_of(&mut self, [(first, _), (second, weights)]: [(usize, &[u32]); 2], kernels: Kernels) {
+        self.add_rows(first, second + weights.len() - first, kernels);
     }
 
     /// Computes output row `row` of `filter` into the first `row_bytes` elements of `sums`.
@@ -175,12 +184,12 @@ impl<'a> PlaneReader<'a> {
     pub fn filter_row(&mut self, filter: &VerticalFilter, row: usize, zero: u16, sums: &mut [u16], wide: &mut [u32]) {
         let (start, weights) = filter.get(row);
         if let Some(weights) = filter.for_vectors(row) {
-            self.add_rows(start, weights.len());
+            self.add_rows(start, weights.len(), filter.kernels);
             filter.kernels.vertical(&self.rows, start, weights, start_of_sum(zero, weights), sums);
             // Those of the next output row now: blocks that are joined from pieces have reached the cache when they are read.
             if row + 1 < filter.axis.len() && filter.for_vectors(row + 1).is_some() {
                 let (start, weights) = filter.axis.get(row + 1);
-                self.add_rows(start, weights.len());
+                self.add_rows(start, weights.len(), filter.kernels);
             }
             return;
         }

@@ -1,17 +1,20 @@
 //! The inner loops in AVX-512 F, BW and VNNI.
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops of constant length over several arrays, which the compiler unrolls into registers"
+)]
 
 use super::columns::{Chunk, Columns, GROUP};
 use super::{BLOCK, Pixel, Taps, ZERO};
 use std::arch::x86_64::{
-    __m128i, __m512i, _mm_loadu_si128, _mm_setr_epi8, _mm256_loadu_si256, _mm512_add_epi16, _mm512_add_epi32,
-    _mm512_and_si512, _mm512_broadcast_i32x4, _mm512_castpd_ps, _mm512_castps_pd, _mm512_castsi128_si512,
-    _mm512_castsi256_si512, _mm512_cvtepi32_ps, _mm512_dpwssd_epi32, _mm512_fmadd_ps, _mm512_inserti32x4,
-    _mm512_inserti64x4, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_madd_epi16, _mm512_mulhi_epu16,
-    _mm512_permutex2var_epi64, _mm512_permutexvar_epi16, _mm512_permutexvar_epi32, _mm512_permutexvar_ps,
-    _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32, _mm512_setr_epi64, _mm512_setzero_ps,
-    _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_shuffle_i64x2, _mm512_slli_epi16, _mm512_storeu_ps,
-    _mm512_storeu_si512, _mm512_unpackhi_epi16, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_epi16,
-    _mm512_unpacklo_pd, _mm512_unpacklo_ps,
+    __m512i, _mm_loadu_si128, _mm_setr_epi8, _mm256_loadu_si256, _mm512_add_epi16, _mm512_add_epi32, _mm512_and_si512,
+    _mm512_broadcast_i32x4, _mm512_castpd_ps, _mm512_castps_pd, _mm512_castsi128_si512, _mm512_castsi256_si512,
+    _mm512_cvtepi32_ps, _mm512_dpwssd_epi32, _mm512_fmadd_ps, _mm512_inserti32x4, _mm512_inserti64x4, _mm512_loadu_ps,
+    _mm512_loadu_si512, _mm512_madd_epi16, _mm512_mulhi_epu16, _mm512_permutex2var_epi64, _mm512_permutexvar_epi16,
+    _mm512_permutexvar_epi32, _mm512_permutexvar_ps, _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_setr_epi32, _mm512_setr_epi64, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi8,
+    _mm512_shuffle_i64x2, _mm512_slli_epi16, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_unpackhi_epi16,
+    _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_epi16, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
 
 /// Bytes of a vector.
@@ -212,7 +215,7 @@ fn in_order(even: __m512i, odd: __m512i) -> (__m512i, __m512i) {
 /// The processor must have AVX-512 F, BW and VNNI, each row [`Columns::reach`] elements, and each part of `pixels` exactly
 /// [`Columns::pixels`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(super) unsafe fn three<const R: usize>(rows: [&[u16]; R], columns: &Columns, pixels: [&mut [Pixel]; R]) {
+pub(super) unsafe fn three<const R: usize>(rows: [&[u16]; R], columns: &Columns, pixels: &mut [&mut [Pixel]; R]) {
     // SAFETY: as for this function.
     unsafe {
         match (columns.own, columns.shared) {
@@ -232,7 +235,7 @@ pub(super) unsafe fn three<const R: usize>(rows: [&[u16]; R], columns: &Columns,
 /// As [`three`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn of_two_taps<const R: usize>(rows: [&[u16]; R], columns: &Columns, mut pixels: [&mut [Pixel]; R]) {
+unsafe fn of_two_taps<const R: usize>(rows: [&[u16]; R], columns: &Columns, pixels: &mut [&mut [Pixel]; R]) {
     let (starts, _) = columns.starts.as_chunks::<GROUP>();
     for (index, (starts, chunk)) in starts.iter().zip(&columns.chunks).enumerate() {
         let weights = spread(chunk);
@@ -255,7 +258,7 @@ unsafe fn of_two_taps<const R: usize>(rows: [&[u16]; R], columns: &Columns, mut 
 unsafe fn of_chunks<const R: usize, const OWN: usize, const SHARED: bool>(
     rows: [&[u16]; R],
     columns: &Columns,
-    mut pixels: [&mut [Pixel]; R],
+    pixels: &mut [&mut [Pixel]; R],
 ) {
     let own = if OWN == ANY { columns.own } else { OWN };
     let unit = columns.unit();

@@ -163,10 +163,10 @@ impl Kernels {
         #[cfg(target_arch = "x86_64")]
         if self.0 == Isa::Avx512 {
             assert!(rows.iter().all(|row| row.len() >= columns.reach()), "rows with their padding");
-            let pixels = [&mut pixels_a[..columns.pixels()], &mut pixels_b[..columns.pixels()]];
+            let mut pixels = [&mut pixels_a[..columns.pixels()], &mut pixels_b[..columns.pixels()]];
             // SAFETY: `self` exists, so the processor has these instructions; no start reaches beyond a row, and there are as many starts and
             // weights as `columns` says there are pixels.
-            unsafe { avx512::three(rows, columns, pixels) };
+            unsafe { avx512::three(rows, columns, &mut pixels) };
             return;
         }
         self.three(rows[0], columns, pixels_a);
@@ -190,7 +190,7 @@ impl Kernels {
             Isa::Avx2 => unsafe { avx2::three(row, columns, pixels) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => unsafe { avx512::three([row], columns, [pixels]) },
+            Isa::Avx512 => unsafe { avx512::three([row], columns, &mut [pixels]) },
             #[cfg(not(target_arch = "x86_64"))]
             Isa::Avx2 | Isa::Avx512 => {}
         }

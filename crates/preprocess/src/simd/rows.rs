@@ -3,7 +3,7 @@
 //! A block lies in its packet, unless the packet ends within it: then its pieces are put together here. At 1400-byte packets that is one block
 //! in eleven. Each row is looked at once, though two or more output rows are made of it.
 
-use super::TAPS_MAX;
+use super::{Isa, Kernels, TAPS_MAX};
 use crate::image::Cursor;
 use std::marker::PhantomData;
 
@@ -77,8 +77,30 @@ impl<'a> Rows<'a> {
         self.next = row;
     }
 
-    /// Adds the row at `cursor`, which then is behind it.
-    pub fn add(&mut self, cursor: &mut Cursor<'a>) {
+    /// Adds the row at `cursor`, which then is behind it, and begins to fetch it into the cache.
+    #[inline]
+    pub fn add(&mut self, cursor: &mut Cursor<'a>, kernels: Kernels) {
+        match kernels.isa() {
+            // SAFETY: a `Kernels` of these exists, so the processor has them.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => unsafe { self.add_in_wide_registers(cursor) },
+            _ => self.add_anywhere(cursor),
+        }
+    }
+
+    /// The same code, compiled for registers that hold half a block.
+    ///
+    /// # Safety
+    /// The processor must have AVX-512 F, BW and VNNI.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn add_in_wide_registers(&mut self, cursor: &mut Cursor<'a>) {
+        self.add_anywhere(cursor);
+    }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "compiled twice, once for each caller's instructions")]
+    fn add_anywhere(&mut self, cursor: &mut Cursor<'a>) {
         let first = self.slot(self.next);
         let end = first + self.per_row;
         assert!(end <= self.store.blocks.len().min(self.store.joined.len()), "a store that is large enough");
@@ -91,6 +113,7 @@ impl<'a> Rows<'a> {
             for (fours, blocks) in self.store.blocks[index..].chunks_exact_mut(4).take(whole.div_ceil(4)).enumerate() {
                 for (number, block) in blocks.iter_mut().enumerate() {
                     *block = run.as_ptr().wrapping_add((fours * 4 + number) * BLOCK);
+                    fetch(*block);
                 }
             }
             cursor.consume(left.min(whole * BLOCK));
@@ -134,6 +157,8 @@ impl<'a> Rows<'a> {
 
 impl Joined {
     /// The block at `cursor`, which then is `len` bytes further; what comes after these does not matter.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as its caller")]
     fn join(&mut self, cursor: &mut Cursor<'_>, len: usize) -> &[u8; BLOCK] {
         let (segment, first) = cursor.segment();
         match (segment.last_chunk::<BLOCK>(), cursor.following().and_then(|next| next.first_chunk::<BLOCK>())) {
@@ -152,7 +177,24 @@ impl Joined {
     }
 }
 
+/// Begins to fetch a block into the cache; nothing more, so that any address will do.
+#[inline]
+fn fetch(block: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, which touches nothing.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(block.cast());
+            _mm_prefetch::<_MM_HINT_T0>(block.wrapping_add(64).cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = block;
+}
+
 /// Collects a block from any number of pieces.
+#[cold]
 fn join_any(mut block: &mut [u8], mut cursor: Cursor<'_>) {
     while !block.is_empty() {
         let run = cursor.run();
