@@ -28,7 +28,9 @@ const FIGURES: [(&str, Resize); 2] =
 /// Both algorithms; what full size and the embedded decoder cost is shown beside them.
 pub fn measure(report: &mut Report) -> Result<()> {
     if let Err(missing) = TurboJpeg::load() {
-        FIGURES.iter().for_each(|(name, _)| report.add(name, Err(missing.clone()), REQUIRED));
+        for (name, _) in FIGURES {
+            report.add(name, Err(missing.clone()), REQUIRED);
+        }
         return Ok(());
     }
     let file = photograph()?;

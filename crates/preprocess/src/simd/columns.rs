@@ -6,6 +6,8 @@ use super::TAPS_MAX;
 const CHUNK_TAPS: usize = 8;
 /// Pixels whose chunks lie together; where two taps are enough, they share one.
 pub(super) const GROUP: usize = 4;
+/// Elements of the widest fetch.
+const FETCHED: usize = 32;
 /// Largest fixed-point exponent of weights: with it, sums of 16-bit samples just fit 32 bits.
 const SHIFT_MAX: u32 = 16;
 
@@ -29,8 +31,8 @@ pub(crate) struct Columns {
 }
 
 impl Columns {
-    /// Elements that a row must have after its last sample: vectors are fetched whole.
-    pub const PADDING: usize = 32;
+    /// Elements that a row must have after its last sample: vectors are fetched whole, also where a pixel at the edge has fewer taps than others.
+    pub const PADDING: usize = TAPS_MAX / CHUNK_TAPS * CHUNK_TAPS * 3 + FETCHED;
 
     /// Room for `output_len` pixels of up to `taps_max` taps.
     pub fn with_capacity(output_len: u32, taps_max: usize) -> Self {
@@ -77,7 +79,7 @@ impl Columns {
         }
         self.starts.resize(padded, 0);
         let furthest = self.starts.iter().max().copied().unwrap_or(0) as usize;
-        self.reach = furthest + self.own * CHUNK_TAPS * 3 + Self::PADDING;
+        self.reach = furthest + self.own * CHUNK_TAPS * 3 + FETCHED;
     }
 
     /// Weights in fixed point. The running total is rounded rather than each weight, so that they sum to exactly one.

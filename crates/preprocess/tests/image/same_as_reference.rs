@@ -2,7 +2,9 @@
 
 use crate::reference;
 use crate::support::{LIMITS, kernels, next_noise, noise_frame, run, run_with};
-use preprocess::image::{Color, Geometry, Layout, Options, PixelFormat, Preprocessor, Resize, Source, TensorSpec};
+use preprocess::image::{
+    Color, Geometry, Layout, Limits, Options, PixelFormat, Preprocessor, Resize, Source, TensorSpec,
+};
 use proptest::prelude::*;
 
 const FORMATS: [PixelFormat; 5] =
@@ -103,6 +105,27 @@ fn rows_of_every_length() {
             let geometry = Geometry { width, height: 5, format: PixelFormat::Rgb8 };
             let error = worst_error(&spec(3, width / 3 + 1, resize), &noise_frame(geometry, width), geometry);
             assert!(error < ERROR_MAX, "{width} pixels, {resize:?}: off by {error} steps");
+        }
+    }
+}
+
+/// Sources as wide as the preprocessor was made for: what vectors fetch too much must be there, too.
+#[test]
+fn sources_of_the_largest_width() {
+    for kernels in kernels() {
+        for width in (1..=90).chain([124, 210, 252, 640]) {
+            for tensor_width in [1, 2, 3, 5, 7, 11, 18, 40] {
+                let limits = Limits { source_width: width, source_height: 2, jpeg_bytes: 0 };
+                let spec = spec(2, tensor_width, Resize::BilinearAntialias);
+                let options = Options { kernels, ..Options::default() };
+                let mut preprocessor = Preprocessor::with_options(spec, limits, options).expect("valid");
+                let geometry = Geometry { width, height: 2, format: PixelFormat::Rgb8 };
+                let frame = noise_frame(geometry, width);
+                let mut tensor = vec![0.0; spec.elements()];
+                preprocessor.run(&Source::new(&[&frame]), geometry, &mut tensor).expect("valid");
+                let (expected, _) = run_with(options, spec, &[&frame], geometry).expect("valid");
+                assert_eq!(tensor, expected, "{kernels:?}: {width} to {tensor_width} pixels");
+            }
         }
     }
 }
