@@ -34,7 +34,8 @@ help:
 	@echo "make bench-ring      the ring's hop against a bare cache line, rte_ring, iceoryx2, sockets; micro-benchmarks"
 	@echo "make bench-xdp       the pipeline on AF_XDP against bare AF_XDP and UDP, on veth pairs (as root)"
 	@echo "make bench-dpdk      rx-gateway on DPDK against dpdk-testpmd, its restart, copies, net_null (as root)"
-	@echo "make bench-engines   preprocessing against fast_image_resize and libjpeg-turbo (PARTS=\"preprocess jpeg\": some of it)"
+	@echo "make bench-engines   preprocessing against fast_image_resize and libjpeg-turbo, engine calls, the pipeline around them, two"
+	@echo "                     instances (PARTS=\"preprocess jpeg call pipeline instances\": some of it)"
 	@echo "make fuzz            the checks of what comes from outside, under libFuzzer and AddressSanitizer (SECONDS=60 each)"
 	@echo "make engines         fetches the libraries of ONNX Runtime and OpenVINO into the target folder (versions pinned); compiles the"
 	@echo "                     shims of Arm NN and TensorRT where their headers are"
@@ -62,7 +63,8 @@ lint:
 	$(if $(WITH_DPDK),$(CARGO) clippy -p dpdk-sys -p ports -p rx-gateway -p tx -p integration-tests --all-targets $(WITH_DPDK) -- -D warnings)
 	$(if $(WITH_DPDK),$(CARGO) clippy -p ports -p integration-tests --test vm --test dpdk_flow --features "ports/dpdk integration-tests/dpdk" -- -D warnings)
 	$(CARGO) clippy -p arena --all-targets --features simulated-death,seeded-bugs -- -D warnings
-	$(CARGO) clippy -p benches --all-targets --features peers,engines -- -D warnings
+	$(CARGO) clippy -p benches --all-targets --features peers -- -D warnings
+	$(CARGO) clippy -p integration-tests --bin bench-engines --features bench-engines -- -D warnings
 
 # What the tests of DPDK need, 2 MiB each. More than there are is never taken away; as anybody but root, they say what is missing.
 HUGEPAGES ?= 1024
@@ -182,8 +184,9 @@ bench-dpdk: deps build
 
 # All parts unless PARTS names some.
 PARTS ?=
-bench-engines: deps
-	$(CARGO) run --release -p benches --features engines --bin bench-engines -- $(PARTS)
+bench-engines: deps engines build
+	$(CARGO) build --release -p engines --examples
+	$(CARGO) run --release -p integration-tests --features bench-engines --bin bench-engines -- $(PARTS)
 
 # Namespaces and links for tests, kernel headers for the programs in benches/xdp.
 NET_PACKAGES := iproute2 ethtool libc6-dev python3-minimal

@@ -31,6 +31,15 @@ pub fn pin(core: usize) -> Result<()> {
     sched_setaffinity(None, &set).with_context(|| format!("bind to core {core}"))
 }
 
+/// Lets the calling thread, and what it starts from now on, use these cores.
+pub fn allow(cores: &[usize]) -> Result<()> {
+    let mut set = CpuSet::new();
+    for core in cores {
+        set.set(*core);
+    }
+    sched_setaffinity(None, &set).context("allow cores")
+}
+
 /// Processor time of the whole machine, and what its host withheld from it (steal), in nanoseconds since the start.
 pub fn busy_ns() -> u64 {
     // user nice system idle iowait irq softirq steal: all but the two idle ones.

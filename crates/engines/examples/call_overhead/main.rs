@@ -1,7 +1,7 @@
 //! What our interface adds to a library's own call: `call_overhead ENGINE MODEL [RUNS]`, one thread; pin it to a core by `taskset -c`.
 //!
 //! One process loads the model twice: by `engines::load`, and straight by the library's interface with the tensors bound once. Both compute the same input,
-//! in turns. Prints the medians and minima in microseconds, and the median of the pairs' ratios. `RUNS` pairs, 300 if it is not given.
+//! in turns. Prints the medians and minima in microseconds, the median of the pairs' ratios, and as its last line the medians as JSON. `RUNS` pairs, 300 if it is not given.
 
 mod onnxruntime;
 
@@ -96,5 +96,10 @@ fn print(name: &str, model: &Path, pairs_ns: &[(u64, u64)]) {
         ours.0,
         direct.0,
         pairs_ns.len()
+    );
+    let (ours_us, direct_us) = (ours.1, direct.1);
+    println!(
+        "{}",
+        serde_json::json!({"direct_us": direct_us, "ours_us": ours_us, "ratio": ours_us / direct_us, "runs": pairs_ns.len()})
     );
 }

@@ -21,6 +21,7 @@ const WINDOW: usize = 8;
 const REQUIRED: Required = Required::AtLeast(1.7);
 
 /// MobileNet-V2 on the engine that is built in, which computes longest.
+#[expect(clippy::unnecessary_wraps, reason = "as the other parts, of which some can fail")]
 pub fn measure(report: &mut Report) -> Result<()> {
     let outcome = match integration_tests::shared() {
         None => Err("the reference models are missing".to_owned()),

@@ -3,7 +3,6 @@
 
 use crate::drive::Driver;
 use crate::report::Report;
-use crate::rounds::hold_core;
 use anyhow::{Context as _, Result};
 use benches::figures::Required;
 use benches::machine;
@@ -26,12 +25,15 @@ const ALLOWED_US: f64 = 500.0;
 const REQUIRED: Required = Required::AtMost(1.0);
 
 /// Both engines that are libraries; added time as a part of what is allowed.
+#[expect(clippy::unnecessary_wraps, reason = "as the other parts, of which some can fail")]
 pub fn measure(report: &mut Report) -> Result<()> {
     for engine in ["onnxruntime", "openvino"] {
         let name = format!("pipeline_added_over_allowed_{engine}");
         let outcome = match integration_tests::shared() {
             None => Err("the reference models are missing".to_owned()),
-            Some(shared) => compare(report, engine, &shared.join("models/mobilenetv2-fp32.onnx")).map_err(|e| format!("{e:#}")),
+            Some(shared) => {
+                compare(report, engine, &shared.join("models/mobilenetv2-fp32.onnx")).map_err(|e| format!("{e:#}"))
+            }
         };
         report.add(&name, outcome, REQUIRED);
     }
@@ -49,8 +51,9 @@ fn compare(report: &mut Report, engine: &str, model: &Path) -> Result<f64> {
     );
     let pipeline = Pipeline::start(&format!("bench-{engine}"), &text);
     let mut driver = Driver::new(pipeline.listen(), 1)?;
-    let options = EngineOptions { runtime_dir: Some(integration_tests::target().join("engines")), ..EngineOptions::default() };
-    hold_core(stages)?;
+    let options =
+        EngineOptions { runtime_dir: Some(integration_tests::target().join("engines")), ..EngineOptions::default() };
+    machine::pin(stages)?;
     let mut alone = engines::load(engine, Some(model), &options)?;
     alone.warm_up()?;
     let input: Vec<f32> = (0..alone.specs().input_bytes() / 4).map(|i| (i % 251) as f32 / 125.5 - 1.0).collect();
@@ -59,9 +62,9 @@ fn compare(report: &mut Report, engine: &str, model: &Path) -> Result<f64> {
     let frame = Frame { encoding: Encoding::Rgb8, width: SIDE, height: SIDE, bytes: &bytes };
     let (mut through_us, mut alone_us) = (Vec::new(), Vec::new());
     for round in 0..=ROUNDS {
-        hold_core(client)?;
+        machine::pin(client)?;
         let one = driver.round_trips_us(&frame, FRAMES)?;
-        hold_core(stages)?;
+        machine::pin(stages)?;
         let other = times_us(&mut *alone, input.as_bytes(), output.as_mut_bytes())?;
         // The first round warms caches and clocks.
         if round > 0 {
