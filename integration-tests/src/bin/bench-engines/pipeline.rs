@@ -27,28 +27,29 @@ const REQUIRED: Required = Required::AtMost(1.0);
 /// Both engines that are libraries; added time as a part of what is allowed.
 #[expect(clippy::unnecessary_wraps, reason = "as the other parts, of which some can fail")]
 pub fn measure(report: &mut Report) -> Result<()> {
+    let cores = machine::cores();
     for engine in ["onnxruntime", "openvino"] {
         let name = format!("pipeline_added_over_allowed_{engine}");
         let outcome = match integration_tests::shared() {
             None => Err("the reference models are missing".to_owned()),
-            Some(shared) => {
-                compare(report, engine, &shared.join("models/mobilenetv2-fp32.onnx")).map_err(|e| format!("{e:#}"))
-            }
+            Some(shared) => compare(report, engine, &cores, &shared.join("models/mobilenetv2-fp32.onnx"))
+                .map_err(|e| format!("{e:#}")),
         };
         report.add(&name, outcome, REQUIRED);
     }
     Ok(())
 }
 
-fn compare(report: &mut Report, engine: &str, model: &Path) -> Result<f64> {
-    let cores = machine::cores();
-    let (stages, client) = machine::two_cores(&cores).context("needs 2 cores")?;
+fn compare(report: &mut Report, engine: &str, cores: &[usize], model: &Path) -> Result<f64> {
+    let (stages, client) = machine::two_cores(cores).context("needs 2 cores")?;
     let text = format!(
         "[pipeline]\ncores = {{ supervisor = {client}, rx_gateway = {stages}, preprocess = [{stages}], infer = [{stages}], tx = {stages} }}\n\
          [infer]\nmodel = \"{}\"\nengine = \"{engine}\"\nmax_in_flight = 1\n[preprocess]\nmean = [0.485, 0.456, 0.406]\n\
          std = [0.229, 0.224, 0.225]\n",
         model.display()
     );
+    // The engine before this one kept to a core.
+    machine::allow(cores)?;
     let pipeline = Pipeline::start(&format!("bench-{engine}"), &text);
     let mut driver = Driver::new(pipeline.listen(), 1)?;
     let options =
