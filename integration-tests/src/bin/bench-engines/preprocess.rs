@@ -1,7 +1,8 @@
 //! Raw frames to tensors: ours in one pass, against `fast_image_resize` and a separate normalise pass. 1280x720 rgb8 to `[1, 3, 224, 224]` f32.
 //!
 //! Like is compared with like: a frame in one piece; and a frame in packets of 1400 bytes, which the other has to put together first. Ours from
-//! packets against the other from one piece is shown too, and has no bound. Both get the ImageNet constants. All instruction sets of ours are shown, the fastest, which is the default, counts.
+//! packets against the other from one piece is shown too, and has no bound. Both get the ImageNet constants.
+//! All instruction sets of ours are shown, the fastest, which is the default, counts.
 
 use crate::report::Report;
 use crate::rounds::{Contender, take_turns};
