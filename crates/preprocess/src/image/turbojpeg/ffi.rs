@@ -72,6 +72,11 @@ impl fmt::Debug for Decompressor {
     }
 }
 
+/// The system's words, where it has some.
+fn cause(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
 /// A function of the library as a plain pointer; the library must be kept as long as it is called.
 ///
 /// # Safety
@@ -97,7 +102,8 @@ impl Decompressor {
     /// A line that says what is missing.
     pub fn load() -> Result<Self, String> {
         // SAFETY: the library's initialisers are those of a codec: they set up tables.
-        let library = unsafe { Library::new(LIBRARY) }.map_err(|e| format!("{e}; Debian has it in libturbojpeg0"))?;
+        let library =
+            unsafe { Library::new(LIBRARY) }.map_err(|e| format!("{}; Debian has it in libturbojpeg0", cause(&e)))?;
         // SAFETY: the types are those of turbojpeg.h; `tjGetErrorStr2` marks version 2.0, `tj3Init` version 3.
         let (init, destroy, error_text, header, decompress, version) = unsafe {
             let version = if find::<InitDecompress>(&library, "tj3Init").is_ok() { 3 } else { 2 };
