@@ -193,12 +193,12 @@ fn tensors() -> InProcess {
     InProcess::start(&resolved(text, &options))
 }
 
-/// Pictures in, classes out. The bundled network lends its shapes; the engine is still `null`.
-fn pictures() -> InProcess {
+/// Pictures in, classes out, JPEGs by this decoder. The bundled network lends its shapes; the engine is still `null`.
+fn pictures(jpeg: &str) -> InProcess {
     let models = integration_tests::root().join("models");
     let text = format!(
         "[pipeline]\nprofile = \"small\"\n[ingress]\nlisten = \"127.0.0.1:0\"\n[infer]\nengine = \"null\"\nmodel = \"{}\"\n\
-         [preprocess]\nresize = \"bilinear-antialias\"\n[post]\nlabels = \"{}\"\ntop_k = 3\n",
+         [preprocess]\nresize = \"bilinear-antialias\"\njpeg = \"{jpeg}\"\n[post]\nlabels = \"{}\"\ntop_k = 3\n",
         models.join("roadside.onnx").display(),
         models.join("roadside.labels").display()
     );
@@ -230,18 +230,19 @@ fn pictures_in_many_fragments_allocate_nothing() {
     let (width, height) = (160_u16, 120_u16);
     let picture = |id: u64| vec![id as u8; usize::from(width) * usize::from(height) * 3];
     let as_sent = Frame { encoding: Encoding::Rgb8, width, height, bytes: &[] };
-    let client = pictures().assert_allocates_nothing(picture, as_sent);
+    let client = pictures("auto").assert_allocates_nothing(picture, as_sent);
     assert!(client.datagrams(0, &Frame { bytes: &picture(0), ..as_sent }).len() > 30, "many fragments");
     for id in 0..WARM_UP + COUNTED {
         assert_eq!(client.answer(id).status, Status::Ok, "frame {id}");
     }
 }
 
+/// The embedded decoder: the memory of libjpeg-turbo is the C library's, and is not counted.
 #[test]
 fn the_jpeg_decoder_alone_allocates_and_the_count_sees_it() {
     let file = std::fs::read(integration_tests::root().join("models/frames/car-00.jpg")).expect("a bundled frame");
     let as_sent = Frame { encoding: Encoding::Jpeg, width: 0, height: 0, bytes: &[] };
-    let (client, counted) = pictures().count(|_| file.clone(), as_sent);
+    let (client, counted) = pictures("zune").count(|_| file.clone(), as_sent);
     assert!((0..WARM_UP + COUNTED).all(|id| client.answer(id).status == Status::Ok));
     assert!(counted["preprocess.0"] >= COUNTED, "the count is blind: {counted:?}");
     assert!(counted.iter().all(|(name, n)| name == "preprocess.0" || *n == 0), "{counted:?}");
