@@ -189,7 +189,7 @@ bench-engines: deps engines build
 	$(CARGO) run --release -p integration-tests --features bench-engines --bin bench-engines -- $(PARTS)
 
 # Namespaces and links for tests, kernel headers for the programs in benches/xdp.
-NET_PACKAGES := iproute2 ethtool libc6-dev python3-minimal
+NET_PACKAGES := iproute2 ethtool libc6-dev python3-minimal python3-pip
 # The test machine: QEMU, and what its initial file system is made with.
 VM_PACKAGES := qemu-system-x86 busybox-static cpio kmod
 # libjpeg-turbo, which preprocess loads where it is there.
