@@ -1,6 +1,8 @@
 //! Photographs through the running pipeline: its answers against those of ONNX Runtime, recorded in
 //! `../shared/images/reference.json` after Pillow's antialiased bilinear resize; and the bundled network on its frames.
 
+#[path = "models/bytes.rs"]
+mod bytes;
 #[path = "models/picture.rs"]
 mod picture;
 #[path = "models/swap.rs"]

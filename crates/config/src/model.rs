@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ConfigError, Origin};
-use crate::facts::{ModelFacts, TensorFacts};
+use crate::facts::{DType, ModelFacts, TensorFacts};
 use crate::files::absolute;
 use crate::post::{Post, PostKind};
 use crate::reader::{Document, Section};
@@ -163,6 +163,7 @@ impl Model {
                 facts.inputs.first().is_some_and(|input| matches!(input.shape[..], [1, 1, _, _] | [1, _, _, 1]));
             self.picture.color = if is_gray { Color::Gray } else { Color::Rgb };
         }
+        self.resolve_range(facts);
         if self.post.kind == PostKind::Auto {
             self.post.kind = match &facts.outputs[..] {
                 [only] if is_row(only) => PostKind::Classes,
@@ -175,6 +176,21 @@ impl Model {
                 },
                 _ => PostKind::Tensor,
             };
+        }
+    }
+}
+
+impl Model {
+    /// A network that takes bytes takes pixels: 0 to 255, or -128 to 127. Unless something else is said.
+    fn resolve_range(&mut self, facts: &ModelFacts) {
+        let (said, unsaid) = (&self.picture, Picture::defaults());
+        if (said.scale, said.mean, said.std) != (unsaid.scale, unsaid.mean, unsaid.std) {
+            return;
+        }
+        match facts.inputs.first().map(|input| input.dtype) {
+            Some(DType::U8) => self.picture.scale = 1.0,
+            Some(DType::I8) => (self.picture.scale, self.picture.mean) = (1.0, [128.0; 3]),
+            _ => {}
         }
     }
 }
@@ -221,6 +237,23 @@ mod tests {
         assert_eq!(kind(&[&[1, 4420, 4], &[1, 4420, 2]]), (PostKind::Detections, 1, 0));
         assert_eq!(kind(&[&[1, 4420, 4], &[1, 4419, 2]]).0, PostKind::Tensor);
         assert_eq!(kind(&[&[1, 2], &[1, 3], &[1, 4]]).0, PostKind::Tensor);
+    }
+
+    #[test]
+    fn networks_of_bytes_take_pixels() {
+        let range = |dtype, scale| {
+            let facts =
+                ModelFacts { inputs: vec![TensorFacts { dtype, shape: vec![1, 8, 8, 3] }], ..ModelFacts::default() };
+            let mut model = resolved(&[], &[]);
+            model.picture.scale = scale;
+            model.resolve(&facts);
+            (model.picture.scale, model.picture.mean[0])
+        };
+        let unsaid = Picture::defaults().scale;
+        assert_eq!(range(DType::U8, unsaid), (1.0, 0.0));
+        assert_eq!(range(DType::I8, unsaid), (1.0, 128.0));
+        assert_eq!(range(DType::I8, 2.0), (2.0, 0.0), "as it was said");
+        assert_eq!(range(DType::F16, unsaid), (unsaid, 0.0));
     }
 
     #[test]

@@ -44,26 +44,30 @@ pub(crate) fn output<'a, T: FromBytes + IntoBytes>(
 }
 
 /// As much memory as tensors are aligned to.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable)]
 #[repr(C, align(64))]
 struct Line([u8; AREA_ALIGN_BYTES]);
 
-/// Zeroed memory that is aligned as areas are: for warm-up, trial runs, and what an engine must gather.
-pub(crate) struct Scratch {
+/// Zeroed memory that is aligned as areas are: for warm-up, trial runs, and what must be gathered or kept.
+#[derive(Debug)]
+pub struct Scratch {
     lines: Vec<Line>,
     len: usize,
 }
 
 impl Scratch {
-    pub(crate) fn new(len: usize) -> Self {
+    /// `len` bytes.
+    pub fn new(len: usize) -> Self {
         Self { lines: vec![Line::new_zeroed(); len.div_ceil(AREA_ALIGN_BYTES)], len }
     }
 
-    pub(crate) fn get(&self) -> &[u8] {
+    /// The bytes.
+    pub fn get(&self) -> &[u8] {
         &self.lines.as_bytes()[..self.len]
     }
 
-    pub(crate) fn get_mut(&mut self) -> &mut [u8] {
+    /// The bytes, to write to.
+    pub fn get_mut(&mut self) -> &mut [u8] {
         &mut self.lines.as_mut_bytes()[..self.len]
     }
 }

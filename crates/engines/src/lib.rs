@@ -54,6 +54,7 @@ mod tflite_operators;
 mod tract_engine;
 
 pub use abort::{ABORT_MARKER, TEST_ENGINES_VARIABLE};
+pub use area::Scratch;
 pub use available::{Availability, probe, survey};
 pub use describe::describe_model_json;
 pub use dtype::DType;

@@ -4,7 +4,7 @@ use crate::options::{name, options, verify};
 use ::stage::{Context, Stop};
 use arena::counters::InferCounter;
 use config::{Pipeline, Shadow as Wanted};
-use engines::{DType, Engine, Specs, Ticket};
+use engines::{DType, Engine, Scratch, Specs, Ticket};
 use std::time::{Duration, Instant};
 
 /// Longest that one run may take; a shadow must not hang the stage.
@@ -18,33 +18,10 @@ pub(crate) struct Shadow {
     /// Hundredths of a frame that it is owed.
     owed: u32,
     /// The frame's tensors and the answer that it got, kept while the frame itself goes on: its answer waits for no shadow.
-    input: Area,
+    input: Scratch,
     expected: Vec<u8>,
     is_due: bool,
-    got: Area,
-}
-
-/// Memory of its own, aligned as engines demand.
-struct Area {
-    bytes: Vec<u8>,
-    start: usize,
-    len: usize,
-}
-
-impl Area {
-    fn new(len: usize) -> Self {
-        let bytes = vec![0; len + engines::AREA_ALIGN_BYTES];
-        let start = bytes.as_ptr().align_offset(engines::AREA_ALIGN_BYTES);
-        Self { bytes, start, len }
-    }
-
-    fn get(&self) -> &[u8] {
-        &self.bytes[self.start..self.start + self.len]
-    }
-
-    fn get_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start..self.start + self.len]
-    }
+    got: Scratch,
 }
 
 impl Shadow {
@@ -70,10 +47,10 @@ impl Shadow {
             percent: wanted.percent,
             tolerance: f64::from(if quantised { infer.quantised_tolerance } else { infer.tolerance }),
             owed: 0,
-            input: Area::new(specs.input_bytes()),
+            input: Scratch::new(specs.input_bytes()),
             expected: vec![0; specs.output_bytes()],
             is_due: false,
-            got: Area::new(specs.output_bytes()),
+            got: Scratch::new(specs.output_bytes()),
             engine,
         })
     }
@@ -84,7 +61,7 @@ impl Shadow {
         if self.owed < 100 || self.is_due {
             return;
         }
-        if let (Some(input), Some(answer)) = (input.get(..self.input.len), answer.get(..self.expected.len())) {
+        if let (Some(input), Some(answer)) = (input.get(..self.input.get().len()), answer.get(..self.expected.len())) {
             self.input.get_mut().copy_from_slice(input);
             self.expected.copy_from_slice(answer);
             self.owed -= 100;

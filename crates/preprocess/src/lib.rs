@@ -3,6 +3,7 @@
 //! `image` holds the kernels, which know nothing of the arena; `stage` takes heads, finds them a slot and hands them on.
 #![deny(unsafe_code)]
 
+mod element;
 mod gather;
 pub mod image;
 mod model;

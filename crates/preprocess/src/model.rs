@@ -12,6 +12,10 @@ pub(crate) struct Input {
     pub(crate) bytes: usize,
     /// It is one tensor of f32, or several.
     pub(crate) is_f32: bool,
+    /// Element type of the first.
+    pub(crate) dtype: DType,
+    /// Where pictures become f32 before they become elements of another type; empty for f32.
+    pub(crate) numbers: Vec<f32>,
     /// Makes it from pictures; `None` if the model's input is no picture.
     pub(crate) image: Option<Preprocessor>,
 }
@@ -89,11 +93,12 @@ impl Input {
         let bytes = facts.input_bytes as usize;
         let is_f32 = facts.inputs.iter().all(|input| input.dtype == DType::F32);
         let shape = match &facts.inputs[..] {
-            [only] if is_f32 => picture(&only.shape, model.picture.layout),
+            [only] => picture(&only.shape, model.picture.layout),
             _ => None,
         };
+        let dtype = facts.inputs.first().map_or(DType::F32, |input| input.dtype);
         let Some((channels, height, width, layout)) = shape else {
-            return Ok(Self { bytes, is_f32, image: None });
+            return Ok(Self { bytes, is_f32, dtype, numbers: Vec::new(), image: None });
         };
         let p = &model.picture;
         let color = match p.color {
@@ -128,7 +133,8 @@ impl Input {
         let options = Options { jpeg, jpeg_scaling: pipeline.preprocess.jpeg_scaling, ..Options::default() };
         let image = Preprocessor::with_options(spec, limits, options).map_err(|e| bad(e.to_string()))?;
         tracing::info!("filters: {}; JPEG: {}", options.kernels.isa(), image.jpeg_choice());
-        Ok(Self { bytes, is_f32, image: Some(image) })
+        let numbers = vec![0.0; if is_f32 { 0 } else { image.spec().elements() }];
+        Ok(Self { bytes, is_f32, dtype, numbers, image: Some(image) })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The stage: one head at a time, from its packets into a slot.
 
+use crate::element;
 use crate::gather::{Made, Refusal, copy, gather, reason_of};
 use crate::image::{Geometry, Source};
 use crate::model::{Inputs, pixel_format};
@@ -160,9 +161,16 @@ impl Preprocess {
             _ if is_tensor => copy(&parts, tensor),
             (None, _) => Err(BadRequestReason::UnsupportedEncoding.into()),
             (Some(image), _) => {
-                let tensor = <[f32]>::mut_from_bytes(tensor).map_err(|_| BadRequestReason::WrongSize)?;
                 let geometry = Geometry { width: meta.width, height: meta.height, format: pixel_format(encoding) };
-                let report = image.run(&Source::new(&parts), geometry, tensor).map_err(|e| reason_of(&e))?;
+                let report = if input.is_f32 {
+                    let tensor = <[f32]>::mut_from_bytes(tensor).map_err(|_| BadRequestReason::WrongSize)?;
+                    image.run(&Source::new(&parts), geometry, tensor).map_err(|e| reason_of(&e))?
+                } else {
+                    let numbers = &mut input.numbers;
+                    let report = image.run(&Source::new(&parts), geometry, numbers).map_err(|e| reason_of(&e))?;
+                    element::write(numbers, input.dtype, tensor);
+                    report
+                };
                 Ok(Made::Written { decoded: report.decoded, copied_bytes: report.copied_bytes })
             }
         });
