@@ -72,7 +72,7 @@ use std::path::Path;
 
 /// Loads the engine called `name` (see [`EngineKind`]) with `model`.
 ///
-/// `rten` and `tract` need a model; the test engines take shapes from it if one is given, else from `options`. Loading may take seconds,
+/// All but the test engines need a model; these take shapes from it if one is given, else from `options`. Loading may take seconds,
 /// allocates, and starts the engine's worker threads, which inherit the processor affinity of the calling thread: pin first.
 ///
 /// # Errors

@@ -69,6 +69,7 @@ mod tests {
             (Encoding::Yuyv, 3, 2),
             (Encoding::Jpeg, 4, 4),
             (Encoding::TensorF32, 4, 4),
+            (Encoding::TensorRaw, 4, 4),
         ] {
             assert_eq!(encoding.expected_len(width, height), None, "{encoding} {width}x{height}");
         }
@@ -84,10 +85,10 @@ mod tests {
             assert_eq!(json, format!("\"{encoding}\""));
             assert_eq!(serde_json::from_str::<Encoding>(&json).unwrap(), encoding);
         }
-        assert_eq!((Encoding::from_u8(0), Encoding::from_u8(8)), (None, None));
+        assert_eq!((Encoding::from_u8(0), Encoding::from_u8(9)), (None, None));
         assert_eq!(
             "png".parse::<Encoding>().unwrap_err().to_string(),
-            "\"png\" is no encoding; write one of jpeg, rgb8, bgr8, gray8, nv12, yuyv, tensor_f32"
+            "\"png\" is no encoding; write one of jpeg, rgb8, bgr8, gray8, nv12, yuyv, tensor_f32, tensor_raw"
         );
     }
 }

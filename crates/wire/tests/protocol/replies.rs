@@ -27,7 +27,7 @@ fn wrong_replies_are_refused() {
         (edited(&[(42, &[0])]), FragmentError::CountZero.into()),
         (edited(&[(52, &[5])]), ReplyError::UnknownStatus { status: 5 }),
         (edited(&[(55, &[4])]), ReplyError::UnknownResultKind { kind: 4 }),
-        (edited(&[(55, &[3, 1, 0, 2])]), ReplyError::BadTensor { dtype: 2, rank: 0 }),
+        (edited(&[(55, &[3, 1, 0, 5])]), ReplyError::BadTensor { dtype: 5, rank: 0 }),
         (edited(&[(55, &[3, 1, 0, 1, 7])]), ReplyError::BadTensor { dtype: 1, rank: 7 }),
         (edited(&[(55, &[3, 1, 0, 1, 1]), (104, &[7])]), bad),
         (edited(&[(55, &[2, 2])]), bad),
